@@ -1,0 +1,150 @@
+//! The command line: one file a command. Data goes to stdout, everything else to stderr.
+
+mod assemble;
+mod config;
+mod demo;
+mod gateway;
+mod login;
+mod serve;
+mod simulate;
+mod worker;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::{BadSettings, Settings};
+use crate::telemetry;
+use assemble::Process;
+
+/// Phone-number logins of WeChat mini programs under heavy traffic: RabbitMQ in, WeChat once, Redis out.
+#[derive(Parser)]
+#[command(name = "quicklogin", version)]
+pub struct Cli {
+    /// Settings in TOML; `quicklogin config show-default` prints the reference. The environment overrides it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Gateway and worker in one process (the default)
+    Serve,
+    /// Take codes from RabbitMQ, exchange them at WeChat, write results to Redis
+    Worker,
+    /// Take codes over HTTP, publish them, hand out results
+    Gateway,
+    /// A WeChat on this machine
+    Simulate(simulate::Args),
+    /// Run logins of every kind through the whole line and print each result
+    Demo(demo::Args),
+    /// Exchange one code and print the result
+    Login(login::Args),
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(config::Action),
+}
+
+/// What `log.filter` says when nobody has said anything.
+const DEFAULT_FILTER: &str = "info";
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub struct Failure {
+    what: String,
+    hint: Option<String>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Exit code 1.
+    AtRunTime,
+    /// Exit code 2.
+    UsageOrSettings,
+}
+
+/// Runs one command to its end.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let settings = Settings::load(cli.config.as_deref());
+    let command = cli.command.unwrap_or(Command::Serve);
+    if let Command::Config(action) = command {
+        return config::run(&action, settings);
+    }
+    let settings = settings?;
+    let filter = match command {
+        // Its table is what is to be seen.
+        Command::Demo(_) if settings.log.filter == DEFAULT_FILTER => "warn",
+        _ => &settings.log.filter,
+    };
+    telemetry::start(filter, settings.log.format)
+        .map_err(|bad| Failure::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\""))?;
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::debug!("another TLS provider was installed before");
+    }
+    // A worker costs least on one thread, many workers make a fleet; a gateway answers many callers at once.
+    let runtime = match command {
+        Command::Worker => runtime(Builder::new_current_thread()),
+        _ => runtime(Builder::new_multi_thread()),
+    }?;
+    runtime.block_on(async {
+        let process = Process::new(settings);
+        match command {
+            Command::Serve => serve::run(&process).await,
+            Command::Worker => worker::run(&process).await,
+            Command::Gateway => gateway::run(&process).await,
+            Command::Simulate(args) => simulate::run(&process, args).await,
+            Command::Demo(args) => demo::run(process, args).await,
+            Command::Login(args) => login::run(&process, args).await,
+            Command::Config(_) => unreachable!("answered above"),
+        }
+    })
+}
+
+fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
+    builder.enable_all().build().map_err(|error| Failure::at_run_time(format!("no async runtime: {error}")))
+}
+
+impl Failure {
+    fn at_run_time(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None, kind: Kind::AtRunTime }
+    }
+
+    fn settings(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: Some(hint.into()), kind: Kind::UsageOrSettings }
+    }
+
+    fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// 1: failed at run time; 2: usage or settings.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.kind {
+            Kind::AtRunTime => ExitCode::from(1),
+            Kind::UsageOrSettings => ExitCode::from(2),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl From<BadSettings> for Failure {
+    fn from(bad: BadSettings) -> Self {
+        Self::settings(bad.to_string(), bad.hint())
+    }
+}

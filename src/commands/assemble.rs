@@ -1,0 +1,196 @@
+//! Putting a process together from its settings: what several commands need.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::backend::Backend;
+use crate::commands::Failure;
+use crate::config::Settings;
+use crate::gateway::{self, Keys};
+use crate::login::AppId;
+use crate::meters::Meters;
+use crate::ops::Readiness;
+use crate::queue::{Consumer, Queue};
+use crate::secret::Secret;
+use crate::shutdown::Shutdown;
+use crate::simulator::{AppChange, Simulator, SimulatorOptions};
+use crate::store::Store;
+use crate::token::{App, Tokens};
+use crate::wechat::{Client, ClientSettings};
+use crate::worker::{self, Worker};
+
+/// The app that the simulator knows when none is configured.
+pub(super) const SIMULATED_APPID: &str = "wx0123456789abcdef";
+const SIMULATED_SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// Background work that has not ended in this time after a stop is left behind.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
+
+/// A process while it runs.
+pub(super) struct Process {
+    pub(super) settings: Settings,
+    pub(super) shutdown: Shutdown,
+    pub(super) meters: Meters,
+}
+
+/// Queue and store, opened.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub(super) queue: Queue,
+    pub(super) store: Store,
+}
+
+/// Who answers as WeChat, and for which apps.
+pub(super) struct Upstream {
+    pub(super) client: ClientSettings,
+    pub(super) apps: Vec<App>,
+    pub(super) simulated: bool,
+}
+
+impl Process {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, shutdown: Shutdown::default(), meters: Meters::new() }
+    }
+
+    /// Stops softly and then hard on signals, as the settings say.
+    pub(super) fn stop_on_signals(&self) -> Result<(), Failure> {
+        let drain = Duration::from_secs(self.settings.worker.drain_s);
+        self.shutdown
+            .on_signals(drain)
+            .map_err(|error| Failure::at_run_time(format!("signals cannot be listened to: {error}")))
+    }
+
+    /// Waits for the background and ends it.
+    pub(super) async fn finish(&self) {
+        self.shutdown.finish(FINISH_WITHIN).await;
+    }
+
+    pub(super) fn open(&self, backend: Backend) -> Result<Opened, Failure> {
+        let Shutdown { stop, tracker } = &self.shutdown;
+        let (queue, store) = backend.open(tracker, &stop.hard).map_err(|bad| {
+            Failure::settings(bad.to_string(), "see rabbitmq.url and redis.url in config/default.toml")
+        })?;
+        Ok(Opened { queue, store })
+    }
+
+    /// WeChat itself, for the configured apps; there must be one.
+    pub(super) fn wechat(&self) -> Result<Upstream, Failure> {
+        let apps = self.settings.apps()?;
+        if apps.is_empty() {
+            return Err(no_app());
+        }
+        Ok(Upstream { client: self.settings.wechat()?, apps, simulated: false })
+    }
+
+    pub(super) fn worker(&self, opened: &Opened, upstream: Upstream) -> Result<Worker, Failure> {
+        let Upstream { client, apps, simulated } = upstream;
+        let plain_http = client.base_url.scheme() == "http";
+        let loopback = matches!(client.base_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        if plain_http && !loopback {
+            tracing::warn!("wechat.base_url is plain http: codes, tokens and phone numbers can be read on the way");
+        }
+        let client = Client::new(&client).map_err(|error| Failure::at_run_time(error.to_string()))?;
+        let (store, meters) = (opened.store.clone(), self.meters.clone());
+        let tracker = self.shutdown.tracker.clone();
+        let tokens = Tokens::new(apps, store.clone(), client.clone(), tracker, meters.clone());
+        let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
+        Ok(Worker::new(worker::Parts { store, tokens, client, limits, sealing, simulated, meters }))
+    }
+
+    /// A consumer that has a little more in hand than there are slots, so that no slot waits for the broker.
+    pub(super) fn consume(&self, opened: &Opened) -> Consumer {
+        let slots = self.settings.worker.slots;
+        opened.queue.consume(slots.saturating_add(slots / 4), self.shutdown.stop.soft.clone())
+    }
+
+    pub(super) async fn work(&self, worker: Worker, consumer: Consumer) {
+        worker::work(worker, consumer, usize::from(self.settings.worker.slots), &self.shutdown.stop).await;
+    }
+
+    pub(super) fn gateway(
+        &self,
+        opened: &Opened,
+        apps: impl IntoIterator<Item = AppId>,
+        readiness: Readiness,
+    ) -> gateway::Parts {
+        let from = &self.settings.gateway;
+        gateway::Parts {
+            queue: opened.queue.clone(),
+            store: opened.store.clone(),
+            apps: apps.into_iter().collect(),
+            code_life: self.settings.limits().code_life,
+            keys: Keys::new(&from.keys),
+            max_waiting: from.max_waiting,
+            meters: self.meters.clone(),
+            readiness,
+        }
+    }
+
+    /// What a process depends on that publishes, or consumes, or both.
+    pub(super) fn readiness(&self, opened: &Opened, publishes: bool, consumer: Option<&Consumer>) -> Readiness {
+        Readiness {
+            store: opened.store.clone(),
+            publishes_to: publishes.then(|| opened.queue.clone()),
+            consuming: consumer.map(Consumer::consuming),
+            stopping: self.shutdown.stop.soft.clone(),
+        }
+    }
+
+    /// Says once, on stderr, that logins are being taken.
+    pub(super) fn announce(&self, consumer: &Consumer) {
+        let mut consuming = consumer.consuming();
+        let (stop, slots) = (self.shutdown.stop.soft.clone(), self.settings.worker.slots);
+        let queue = self.settings.rabbitmq.queue.clone();
+        self.shutdown.tracker.spawn(async move {
+            let started = async { consuming.wait_for(|consuming| *consuming).await.is_ok() };
+            tokio::select! {
+                started = started => if started {
+                    eprintln!("quicklogin worker: consuming {queue}, {slots} slots");
+                },
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Starts a simulator with one app and says so; everything in this process then talks to it.
+    pub(super) async fn simulate(&self, listener: TcpListener) -> Result<(Simulator, Upstream), Failure> {
+        let from = &self.settings.simulator;
+        let options =
+            SimulatorOptions { latency_ms: from.latency_ms, jitter_ms: from.jitter_ms, ..SimulatorOptions::default() };
+        let simulator = Simulator::new(&options);
+        let app = App {
+            appid: AppId::try_from(SIMULATED_APPID).expect("a good appid"),
+            secret: Secret::from(SIMULATED_SECRET),
+        };
+        add_app(&simulator, &app)?;
+        let base_url = format!("http://{}", address(&listener)?);
+        let serving = simulator.clone().serve(listener, self.shutdown.stop.hard.clone());
+        self.shutdown.tracker.spawn(serving);
+        let client =
+            ClientSettings { base_url: base_url.parse().expect("an address makes a URL"), ..self.settings.wechat()? };
+        Ok((simulator, Upstream { client, apps: vec![app], simulated: true }))
+    }
+}
+
+pub(super) fn add_app(simulator: &Simulator, app: &App) -> Result<(), Failure> {
+    simulator
+        .put_app(AppChange::new(app.appid.as_str(), app.secret.expose()))
+        .map_err(|refused| Failure::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid)))
+}
+
+pub(super) fn no_app() -> Failure {
+    Failure::settings("no app is configured", "add [[apps]] with appid and secret_file; `quicklogin demo` needs none")
+}
+
+/// Listens, or says who to ask.
+pub(super) async fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::at_run_time(format!("{setting} {address} cannot be listened on: {error}"))
+            .with_hint(format!("is another process using it? Set {setting} to another address"))
+    })
+}
+
+pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::at_run_time(format!("a listener has no address: {error}")))
+}

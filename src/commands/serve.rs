@@ -1,0 +1,56 @@
+//! `serve`: gateway and worker in one process, on a fleet's backend or on none.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::net::TcpListener;
+
+use crate::commands::Failure;
+use crate::commands::assemble::{Process, SIMULATED_APPID, Upstream, address, listen};
+use crate::gateway;
+
+pub(super) async fn run(process: &Process) -> Result<(), Failure> {
+    let backend = process.settings.backend()?;
+    process.settings.check_gateway()?;
+    let alone = backend.is_embedded();
+    let listener = listen(process.settings.gateway.listen, "gateway.listen").await?;
+    let upstream =
+        if alone && process.settings.apps.is_empty() { stand_in(process).await? } else { process.wechat()? };
+    if alone {
+        eprintln!(
+            "quicklogin: no RabbitMQ and no Redis are configured: everything is in this process, and nothing survives a restart"
+        );
+    }
+    process.stop_on_signals()?;
+    let opened = process.open(backend)?;
+    let apps: Vec<_> = upstream.apps.iter().map(|app| app.appid.clone()).collect();
+    let worker = process.worker(&opened, upstream)?;
+    let consumer = process.consume(&opened);
+    process.announce(&consumer);
+    let readiness = process.readiness(&opened, true, Some(&consumer));
+    eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
+    let parts = process.gateway(&opened, apps, readiness);
+    let (tracker, stop) = (&process.shutdown.tracker, &process.shutdown.stop);
+    let serving = tracker.spawn(gateway::serve(parts, listener, tracker.clone(), stop.soft.clone()));
+    process.work(worker, consumer).await;
+    stop.hard.cancel();
+    process.finish().await;
+    match serving.await {
+        Ok(Err(error)) => Err(Failure::at_run_time(format!("the gateway failed: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+/// A simulated WeChat, since there is no app that the real one would know.
+async fn stand_in(process: &Process) -> Result<Upstream, Failure> {
+    let wanted = process.settings.simulator.listen;
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = match TcpListener::bind(wanted).await {
+        Ok(listener) => listener,
+        Err(_) => listen(anywhere, "simulator.listen").await?,
+    };
+    let url = format!("http://{}", address(&listener)?);
+    eprintln!("quicklogin: no app is configured: a SIMULATED WeChat stands in, and every result says so");
+    eprintln!("  tap the button of app {SIMULATED_APPID}:  curl -X POST {url}/sim/codes");
+    let (_, upstream) = process.simulate(listener).await?;
+    Ok(upstream)
+}

@@ -1,0 +1,150 @@
+//! The HTTP face: takes codes, hands out results. It publishes and reads; it never talks to WeChat.
+
+mod auth;
+mod poll;
+mod problem;
+mod submit;
+mod waiting;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::{Json, Router, middleware};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use auth::Keys;
+
+use crate::login::{AppId, MAX_BODY_BYTES, RequestId};
+use crate::meters::Meters;
+use crate::ops::{self, Readiness};
+use crate::queue::Queue;
+use crate::store::Store;
+use problem::Problem;
+use waiting::Waiting;
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// Where requests go.
+    pub queue: Queue,
+    /// Where results come from.
+    pub store: Store,
+    /// The apps that codes may come from.
+    pub apps: BTreeSet<AppId>,
+    /// A code's life, counted from the tap.
+    pub code_life: Duration,
+    /// Who may call; empty: everybody.
+    pub keys: Keys,
+    /// How many callers may wait for results at once.
+    pub max_waiting: usize,
+    /// What is counted.
+    pub meters: Meters,
+    /// What `/readyz` looks at.
+    pub readiness: Readiness,
+}
+
+/// What the handlers share; cheap to clone.
+#[derive(Clone)]
+struct Gateway(Arc<Inner>);
+
+struct Inner {
+    queue: Queue,
+    store: Store,
+    apps: BTreeSet<AppId>,
+    code_life: Duration,
+    keys: Keys,
+    waiting: Waiting,
+    meters: Meters,
+    stop: CancellationToken,
+}
+
+/// A login that has no result yet.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Pending {
+    /// What to ask for the result with.
+    #[schema(value_type = String)]
+    pub request_id: RequestId,
+    /// Always `pending`.
+    pub status: PendingStatus,
+    /// Where the result will be, relative to this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_url: Option<String>,
+}
+
+/// The one status that is no result.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PendingStatus {
+    /// There is no result yet.
+    Pending,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "quicklogin gateway",
+    description = "Exchanges the code of a WeChat mini program's phone-number button for the phone number, by way of a queue."
+))]
+struct Description;
+
+/// Serves the gateway on `listener` until the stop; callers that wait are then answered at once.
+pub async fn serve(
+    parts: Parts,
+    listener: TcpListener,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let router = router(parts, &tracker, stop.clone());
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// The API's description in OpenAPI 3.1, made from the handlers' own types.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut api = logins().split_for_parts().1;
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    api.components.get_or_insert_default().add_security_scheme("key", bearer);
+    api.info.version = env!("CARGO_PKG_VERSION").into();
+    api
+}
+
+fn logins() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::with_openapi(Description::openapi()).routes(routes!(submit::submit)).routes(routes!(poll::poll))
+}
+
+fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Router {
+    let Parts { queue, store, apps, code_life, keys, max_waiting, meters, readiness } = parts;
+    let waiting = Waiting::start(store.clone(), max_waiting, meters.clone(), tracker, stop.clone());
+    let ops = ops::routes(readiness, meters.clone());
+    let gateway = Gateway(Arc::new(Inner { queue, store, apps, code_life, keys, waiting, meters, stop }));
+    let description = openapi();
+    logins()
+        .split_for_parts()
+        .0
+        .route_layer(middleware::from_fn_with_state(gateway.clone(), auth::check))
+        .with_state(gateway)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .merge(ops)
+        .route("/openapi.json", axum::routing::get(async move || Json(description)))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method; see /openapi.json")
+        })
+}
+
+impl Pending {
+    fn of(request_id: RequestId) -> Self {
+        Self { request_id, status: PendingStatus::Pending, result_url: None }
+    }
+}
+
+fn result_url(request_id: &RequestId) -> String {
+    format!("/v1/logins/{request_id}")
+}

@@ -1,0 +1,121 @@
+//! `GET /v1/logins/{request_id}`: the result, at once or as soon as it is there.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::clock;
+use crate::gateway::problem::Problem;
+use crate::gateway::waiting::Ended;
+use crate::gateway::{Gateway, Pending};
+use crate::login::{RequestId, ResultBody};
+
+/// The longest that a caller may wait, in seconds.
+const LONGEST_WAIT_S: u64 = 30;
+/// What a caller that polls is told to wait, in seconds.
+const POLL_AGAIN_S: u32 = 1;
+/// An id of version 7 says when it was made; with this added to the code's life, its result can no longer come.
+const LATEST_MS: u64 = 60_000;
+
+#[derive(Deserialize)]
+pub(super) struct Patience {
+    #[serde(default)]
+    wait: u64,
+}
+
+/// Ask for a login's result.
+#[utoipa::path(
+    get,
+    path = "/v1/logins/{request_id}",
+    params(
+        ("request_id" = String, Path, description = "As submitted or answered"),
+        ("wait" = Option<u64>, Query, description = "Answer as soon as the result is there, or after so many seconds (at most 30)"),
+    ),
+    responses(
+        (status = 200, description = "The result, a phone number or why there is none", body = ResultBody),
+        (status = 202, description = "Not finished", body = Pending),
+        (status = 400, description = "Not a request id, or not a number of seconds", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key, or an unknown one", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Never submitted here, or its result can no longer come", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many callers wait", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(super) async fn poll(
+    State(gateway): State<Gateway>,
+    Path(request_id): Path<String>,
+    patience: Result<Query<Patience>, QueryRejection>,
+) -> Response {
+    gateway.look_up(&request_id, patience).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+impl Gateway {
+    async fn look_up(
+        &self,
+        request_id: &str,
+        patience: Result<Query<Patience>, QueryRejection>,
+    ) -> Result<Response, Problem> {
+        let request_id = RequestId::try_from(request_id)
+            .map_err(|rule| Problem::new(StatusCode::BAD_REQUEST, format!("the request id {rule}")))?;
+        let Query(Patience { wait }) =
+            patience.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "wait is not a whole number of seconds"))?;
+        let found = self.0.store.results(std::slice::from_ref(&request_id)).await?;
+        if let Some(result) = found.into_iter().flatten().next() {
+            return Ok(finished(result));
+        }
+        if wait > 0 {
+            let at_most = Duration::from_secs(wait.min(LONGEST_WAIT_S));
+            if let Some(result) = self.wait_for(&request_id, at_most).await? {
+                return Ok(finished(result));
+            }
+        }
+        if self.may_still_come(&request_id).await? { Ok(pending(request_id)) } else { Err(gone()) }
+    }
+
+    async fn wait_for(&self, request_id: &RequestId, at_most: Duration) -> Result<Option<Bytes>, Problem> {
+        let waiting = self.0.waiting.wait(request_id.clone(), at_most);
+        tokio::select! {
+            ended = waiting => match ended {
+                Ended::Result(result) => Ok(Some(result)),
+                Ended::TimeUp => Ok(None),
+                Ended::TooMany => Err(Problem::passing(StatusCode::TOO_MANY_REQUESTS, "too many callers wait", POLL_AGAIN_S)),
+            },
+            () = self.0.stop.cancelled() => Ok(None),
+        }
+    }
+
+    /// Whether a login without a result is under way: it is marked as accepted, or claimed, or its id is young enough.
+    async fn may_still_come(&self, request_id: &RequestId) -> Result<bool, Problem> {
+        let latest = self.0.code_life.as_millis() as u64 + LATEST_MS;
+        if request_id.generated_at().is_some_and(|at| clock::now_ms() < at.saturating_add(latest)) {
+            return Ok(true);
+        }
+        Ok(self.0.store.is_accepted(request_id).await?)
+    }
+}
+
+fn finished(result: Bytes) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (headers, result).into_response()
+}
+
+fn pending(request_id: RequestId) -> Response {
+    let mut response = (StatusCode::ACCEPTED, Json(Pending::of(request_id))).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, POLL_AGAIN_S.into());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn gone() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such login is under way: never submitted here, or its result is past its time",
+    )
+}

@@ -1,0 +1,180 @@
+//! `POST /v1/logins`: a code comes in, and is published once.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tracing::{debug, warn};
+
+use crate::clock;
+use crate::gateway::problem::Problem;
+use crate::gateway::{Gateway, Pending, result_url};
+use crate::login::{AppId, Code, LoginRequest, RequestId};
+use crate::queue::PublishFault;
+use crate::store::StoreAway;
+use crate::traceparent::Traceparent;
+
+/// A login counts as under way for so long after its code's life: the last answer and its recording take time.
+const RESULT_COMES_WITHIN: Duration = Duration::from_secs(60);
+/// What callers are told to wait when the queue or the store refuses, in seconds.
+const RETRY_AFTER_S: u32 = 2;
+
+/// What is submitted. For the description only; [`LoginRequest`] reads it.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "its fields are the API's description")]
+pub(super) struct Submission {
+    /// The dynamic code of the phone-number button.
+    #[schema(min_length = 1, max_length = 512)]
+    code: String,
+    /// The mini program; needed where more than one is configured.
+    appid: Option<String>,
+    /// Whose code it should be; WeChat then checks it.
+    openid: Option<String>,
+    /// When the user tapped, in Unix ms.
+    issued_at: Option<u64>,
+    /// After this nobody waits any more, in Unix ms.
+    deadline: Option<u64>,
+    /// The result is keyed by it; made when absent.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~-]+$")]
+    request_id: Option<String>,
+}
+
+/// Submit a code; it is published before this answers.
+///
+/// The same code for the same app within its life answers with the same request id and is published only once.
+#[utoipa::path(
+    post,
+    path = "/v1/logins",
+    request_body = Submission,
+    responses(
+        (status = 202, description = "Published; ask for the result at `result_url`", body = Pending),
+        (status = 400, description = "Not a login request", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key, or an unknown one", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Longer than 16 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The queue or the store refuses or is away", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(super) async fn submit(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let response = match take(&gateway, &headers, body).await {
+        Ok(request_id) => accepted(request_id),
+        Err(problem) => problem.into_response(),
+    };
+    gateway.0.meters.submitted(response.status().as_u16());
+    response
+}
+
+async fn take(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<RequestId, Problem> {
+    check_content_type(headers)?;
+    let body = body.map_err(|rejection| {
+        let status = rejection.status();
+        Problem::new(
+            status,
+            if status == StatusCode::PAYLOAD_TOO_LARGE { "at most 16 KiB" } else { "the body broke off" },
+        )
+    })?;
+    let request =
+        LoginRequest::decode_submission(&body).map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
+    let request = gateway.complete(request)?;
+    let traceparent = headers.get("traceparent").and_then(|value| Traceparent::parse(value.to_str().ok()?));
+    gateway.publish_once(request, &traceparent.unwrap_or_else(Traceparent::generate)).await
+}
+
+impl Gateway {
+    /// Fills in what the caller may leave out.
+    fn complete(&self, request: LoginRequest) -> Result<LoginRequest, Problem> {
+        let apps = &self.0.apps;
+        let appid = match request.appid {
+            Some(appid) if apps.contains(&appid) => appid,
+            Some(_) => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no such app is configured")),
+            None if apps.len() == 1 => apps.iter().next().expect("there is one").clone(),
+            None => {
+                let detail = "appid is missing, and several apps are configured";
+                return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+            }
+        };
+        let issued_at = request.issued_at.or_else(|| Some(clock::now_ms()));
+        Ok(LoginRequest { appid: Some(appid), issued_at, ..request })
+    }
+
+    /// Publishes the request, unless its code was published before: then that request's id is the answer.
+    ///
+    /// The code is bound to an id first and marked as accepted last. A gateway that fails in between leaves a binding
+    /// without a mark, and whoever submits the code again publishes it under the same id; a worker asks for it once.
+    async fn publish_once(&self, request: LoginRequest, traceparent: &Traceparent) -> Result<RequestId, Problem> {
+        let (queue, store) = (&self.0.queue, &self.0.store);
+        let appid = request.appid.as_ref().expect("filled in before");
+        let code_life = self.0.code_life;
+        let digest = code_digest(appid, &request.code);
+        let bound = store.bind_code(&digest, &request.request_id, code_life).await?;
+        let request_id = bound.request_id;
+        if !bound.first && store.is_accepted(&request_id).await? {
+            debug!(%request_id, "the same code again; published before");
+            return Ok(request_id);
+        }
+        let request = LoginRequest { request_id, ..request };
+        let request_id = &request.request_id;
+        queue.publish(&request, traceparent).await.map_err(|fault| refused(&fault).about(request_id))?;
+        if let Err(fault) = store.mark_accepted(request_id, code_life + RESULT_COMES_WITHIN).await {
+            warn!(%request_id, %fault, "published, but not marked: the same code may be published again");
+        }
+        debug!(%request_id, trace_id = traceparent.trace_id(), "login request published");
+        Ok(request.request_id)
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json"))
+}
+
+/// What a code is known by where it must not be readable.
+fn code_digest(appid: &AppId, code: &Code) -> String {
+    use std::fmt::Write;
+    let sum = digest(&SHA256, format!("{appid}\0{}", code.expose()).as_bytes());
+    sum.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn accepted(request_id: RequestId) -> Response {
+    let url = result_url(&request_id);
+    let body = Pending { result_url: Some(url.clone()), ..Pending::of(request_id) };
+    (StatusCode::ACCEPTED, [(header::LOCATION, url)], Json(body)).into_response()
+}
+
+fn refused(fault: &PublishFault) -> Problem {
+    warn!(%fault, "a login request was not taken");
+    let detail = match fault {
+        PublishFault::Full => "the queue is full; nothing was published",
+        PublishFault::Away(_) => "the queue is away; submit the same code again",
+    };
+    Problem::passing(StatusCode::SERVICE_UNAVAILABLE, detail, RETRY_AFTER_S)
+}
+
+impl From<StoreAway> for Problem {
+    fn from(fault: StoreAway) -> Self {
+        debug!(%fault, "a caller is told to come back");
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "the store is away; try again", RETRY_AFTER_S)
+    }
+}

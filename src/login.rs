@@ -1,0 +1,20 @@
+//! The nouns of a login and their wire form: what comes in by the queue and what is written to the store.
+//!
+//! No I/O, no clock, no async. Everything is parsed once, here, into types that cannot be wrong.
+
+mod names;
+mod reason;
+mod request;
+mod result;
+mod seal;
+
+pub use names::{AppId, BadName, Code, OpenId, RequestId};
+pub use reason::{Advice, Reason};
+pub use request::{LoginRequest, MAX_BODY_BYTES, Undecodable};
+pub use result::{
+    ErrorBody, Failure, LoginResult, Outcome, PhoneInfo, ResultBody, Status, UnreadableResult, Watermark, WechatAnswer,
+};
+pub use seal::{SealError, SealingKey};
+
+/// Milliseconds since the Unix epoch, the unit of every point in time on the wire.
+pub type UnixMs = u64;

@@ -1,0 +1,169 @@
+//! Where login requests wait: RabbitMQ for a fleet, memory for one process.
+//!
+//! Only this file knows that there are two. Both deliver at least once, bound what is in hand, refuse what does not
+//! fit, and put a delivery back that was dropped unsettled.
+
+mod memory;
+mod rabbit;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use memory::MemoryQueue;
+pub use rabbit::{BadQueueUrl, RabbitQueue, RabbitSettings};
+
+use crate::login::{LoginRequest, UnixMs};
+use crate::traceparent::Traceparent;
+
+/// A handle on the queue; cheap to clone.
+#[derive(Clone)]
+pub enum Queue {
+    /// In this process; nothing survives a restart.
+    Memory(MemoryQueue),
+    /// RabbitMQ.
+    Rabbit(RabbitQueue),
+}
+
+/// The queue did not take responsibility for a login request; its sender must be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishFault {
+    /// It is full.
+    #[error("the queue is full")]
+    Full,
+    /// It did not confirm in time, is not there, or has no such queue.
+    #[error("the queue is away: {0}")]
+    Away(String),
+}
+
+/// What is to become of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// It has its result: it is gone.
+    Ack,
+    /// Not its fault (stopping, store away): it comes again.
+    Requeue,
+    /// No result can be keyed: to the dead letters, with this reason in a header.
+    Dead {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// One message in hand. Whoever drops it unsettled puts it back.
+pub struct Delivery {
+    /// What was published.
+    pub body: Vec<u8>,
+    /// Whether it was delivered before, here or elsewhere.
+    pub redelivered: bool,
+    /// The publisher's own time of it, in Unix ms.
+    pub timestamp: Option<UnixMs>,
+    /// The trace that the login belongs to.
+    pub traceparent: Option<Traceparent>,
+    settler: Option<Settler>,
+}
+
+enum Settler {
+    Memory(memory::Settler),
+    Rabbit(rabbit::Settler),
+}
+
+/// A stream of deliveries.
+pub enum Consumer {
+    /// From this process.
+    Memory(memory::Consumer),
+    /// From RabbitMQ, over as many connections as it takes.
+    Rabbit(rabbit::Consumer),
+}
+
+impl Queue {
+    /// A queue in this process, for at most `capacity` requests.
+    pub fn in_memory(capacity: usize) -> Self {
+        Self::Memory(MemoryQueue::new(capacity))
+    }
+
+    /// A queue in RabbitMQ. Connects when it is first used, and again whenever that is needed.
+    pub fn rabbit(settings: RabbitSettings, tracker: &TaskTracker) -> Result<Self, BadQueueUrl> {
+        RabbitQueue::new(settings, tracker.clone()).map(Self::Rabbit)
+    }
+
+    /// Returns when the queue has taken responsibility.
+    pub async fn publish(&self, request: &LoginRequest, traceparent: &Traceparent) -> Result<(), PublishFault> {
+        match self {
+            Self::Memory(memory) => memory.publish(request.encode(), Some(traceparent.clone())),
+            Self::Rabbit(rabbit) => rabbit.publish(request, traceparent).await,
+        }
+    }
+
+    /// Deliveries, at most `in_hand` of them unsettled at once. After `stop`, those not yet handed out go back.
+    pub fn consume(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
+        match self {
+            Self::Memory(memory) => Consumer::Memory(memory.consume(stop)),
+            Self::Rabbit(rabbit) => Consumer::Rabbit(rabbit.consume(in_hand, stop)),
+        }
+    }
+
+    /// Deletes everything that was declared for it, requests included: for a demo's own queue.
+    pub async fn remove(&self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Rabbit(rabbit) => rabbit.remove().await,
+        }
+    }
+
+    /// Whether a request could be published now.
+    pub async fn check(&self) -> Result<(), PublishFault> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Rabbit(rabbit) => rabbit.check().await,
+        }
+    }
+}
+
+impl Consumer {
+    /// The next delivery; none once stopped.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        match self {
+            Self::Memory(memory) => memory.next().await,
+            Self::Rabbit(rabbit) => rabbit.next().await,
+        }
+    }
+
+    /// Whether deliveries can come at this moment; watch it for readiness.
+    pub fn consuming(&self) -> tokio::sync::watch::Receiver<bool> {
+        match self {
+            Self::Memory(memory) => memory.consuming(),
+            Self::Rabbit(rabbit) => rabbit.consuming(),
+        }
+    }
+
+    /// Waits until all settlements are told to the queue, at most so long.
+    pub async fn close(self, at_most: Duration) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Rabbit(rabbit) => rabbit.close(at_most).await,
+        }
+    }
+}
+
+impl Delivery {
+    /// Tells the queue what is to become of it, once.
+    pub async fn settle(mut self, settlement: Settlement) {
+        match self.settler.take() {
+            Some(Settler::Memory(settler)) => settler.settle(&mut self, settlement),
+            Some(Settler::Rabbit(settler)) => settler.settle(&self.body, settlement).await,
+            None => {}
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        match self.settler.take() {
+            Some(Settler::Memory(settler)) => settler.settle(self, Settlement::Requeue),
+            Some(Settler::Rabbit(settler)) => settler.requeue(),
+            None => {}
+        }
+    }
+}

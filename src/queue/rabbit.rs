@@ -1,0 +1,92 @@
+//! The queue in RabbitMQ. Publishing and consuming have connections of their own, since an alarm blocks a publishing
+//! connection whole, acks and heartbeats included.
+//!
+//! lapin's own recovery stays off: whatever goes wrong, everything is dropped and built again, in one place each
+//! ([`consume`] and [`publish`]). Every wait for the broker is bounded.
+
+mod acks;
+mod consume;
+mod dial;
+mod publish;
+mod topology;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(super) use consume::Consumer;
+pub(super) use consume::Settler;
+pub use dial::BadQueueUrl;
+
+use crate::login::LoginRequest;
+use crate::queue::PublishFault;
+use crate::secret::Secret;
+use crate::traceparent::Traceparent;
+
+/// Bound on every single wait for the broker.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where RabbitMQ is and how things are named there.
+#[derive(Debug, Clone)]
+pub struct RabbitSettings {
+    /// One or several `amqp://` or `amqps://` URLs, comma-separated, tried in turn.
+    pub url: Secret,
+    /// The direct exchange that requests are published to.
+    pub exchange: String,
+    /// The routing key of a request.
+    pub routing_key: String,
+    /// The queue that workers consume.
+    pub queue: String,
+    /// The queue of dead letters.
+    pub dead_queue: String,
+    /// Declare all of these at start; else only check that they are there.
+    pub declare: bool,
+    /// How many requests the queue holds before it refuses more.
+    pub max_length: u32,
+    /// How many times a request is delivered before it goes to the dead letters.
+    pub delivery_limit: u32,
+    /// What RabbitMQ's own pages call the connection.
+    pub connection_name: String,
+}
+
+/// A handle on the queue in RabbitMQ; cheap to clone.
+#[derive(Clone)]
+pub struct RabbitQueue(Arc<Inner>);
+
+struct Inner {
+    settings: RabbitSettings,
+    publisher: publish::Publisher,
+    endpoints: dial::Endpoints,
+    tracker: TaskTracker,
+}
+
+impl RabbitQueue {
+    pub(super) fn new(settings: RabbitSettings, tracker: TaskTracker) -> Result<Self, BadQueueUrl> {
+        let endpoints = dial::Endpoints::parse(&settings.url)?;
+        let publisher = publish::Publisher::new(endpoints.clone(), settings.clone());
+        Ok(Self(Arc::new(Inner { settings, publisher, endpoints, tracker })))
+    }
+
+    pub(super) async fn publish(&self, request: &LoginRequest, traceparent: &Traceparent) -> Result<(), PublishFault> {
+        self.0.publisher.publish_request(request, traceparent).await
+    }
+
+    pub(super) async fn remove(&self) {
+        self.0.publisher.remove_topology().await;
+    }
+
+    pub(super) async fn check(&self) -> Result<(), PublishFault> {
+        self.0.publisher.check().await
+    }
+
+    pub(super) fn consume(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
+        consume::start(self.clone(), in_hand, stop)
+    }
+}
+
+/// Bounds a wait for the broker.
+async fn bounded<T>(wait: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+    tokio::time::timeout(BROKER_TIMEOUT, wait).await.map_err(|_| dial::io_error(std::io::ErrorKind::TimedOut))?
+}

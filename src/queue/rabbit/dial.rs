@@ -1,0 +1,120 @@
+//! Connecting: several endpoints in turn, one bound over TCP, TLS and AMQP.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_rs::TokioRuntime;
+use async_rs::traits::Reactor;
+use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Connection, ConnectionProperties};
+use tokio::time::timeout;
+
+use crate::queue::rabbit::BROKER_TIMEOUT;
+use crate::secret::Secret;
+
+type TcpStream = <async_rs::Tokio as Reactor>::TcpStream;
+
+/// A dead broker is noticed after twice this, in seconds; the server's own default would take two minutes.
+const HEARTBEAT_S: u16 = 10;
+/// lapin reserves 64 times this for each connection, in bytes; the server's own 128 KiB would be 8 MiB.
+const FRAME_MAX_BYTES: u32 = 32 * 1024;
+
+/// The URL of the queue cannot be used. Says why, without the URL, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadQueueUrl(&'static str);
+
+/// The brokers to try, each connection beginning with the next one.
+#[derive(Clone)]
+pub(super) struct Endpoints(Arc<Inner>);
+
+struct Inner {
+    uris: Vec<AMQPUri>,
+    next: AtomicUsize,
+}
+
+impl Endpoints {
+    pub(super) fn parse(urls: &Secret) -> Result<Self, BadQueueUrl> {
+        let urls = urls.expose().split(',').map(str::trim).filter(|url| !url.is_empty());
+        let uris = urls.map(endpoint).collect::<Result<Vec<_>, _>>()?;
+        if uris.is_empty() {
+            return Err(BadQueueUrl("rabbitmq.url is empty"));
+        }
+        Ok(Self(Arc::new(Inner { uris, next: AtomicUsize::new(0) })))
+    }
+
+    /// Connects to the first broker that answers.
+    pub(super) async fn connect(&self, name: &str) -> lapin::Result<Connection> {
+        let mut last = io_error(std::io::ErrorKind::NotFound);
+        for _ in 0..self.0.uris.len() {
+            let turn = self.0.next.fetch_add(1, Ordering::Relaxed);
+            match connect_one(self.0.uris[turn % self.0.uris.len()].clone(), name).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+pub(super) fn io_error(kind: std::io::ErrorKind) -> lapin::Error {
+    lapin::ErrorKind::IOError(Arc::new(kind.into())).into()
+}
+
+fn endpoint(url: &str) -> Result<AMQPUri, BadQueueUrl> {
+    let mut uri: AMQPUri = url.parse().map_err(|_| BadQueueUrl("rabbitmq.url is not amqp:// or amqps://…"))?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    uri.query.frame_max.get_or_insert(FRAME_MAX_BYTES);
+    Ok(uri)
+}
+
+/// Dialling is ours, because lapin's would hang for ever, with a thread, on a peer that accepts and says nothing: the
+/// socket is kept at hand to be shut when time is up.
+async fn connect_one(uri: AMQPUri, name: &str) -> lapin::Result<Connection> {
+    let socket: Arc<Mutex<Option<OwnedFd>>> = Arc::default();
+    let slot = Arc::clone(&socket);
+    let dial = async move |uri: AMQPUri, runtime: TokioRuntime| -> lapin::Result<AsyncTcpStream<TcpStream>> {
+        let address = runtime.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
+        let stream = in_time(AsyncTcpStream::connect(&runtime, address)).await?;
+        if let AsyncTcpStream::Plain(plain) = &stream {
+            let copy = plain.get_ref().as_fd().try_clone_to_owned().ok();
+            *slot.lock().expect("nothing panics while holding it") = copy;
+        }
+        match uri.scheme {
+            AMQPScheme::AMQP => Ok(stream),
+            AMQPScheme::AMQPS => {
+                in_time(stream.into_tls(&uri.authority.host, OwnedTLSConfig::default().as_ref())).await
+            }
+        }
+    };
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let connecting = Connection::connector(uri, TokioRuntime::tokio_current(), dial, properties);
+    let connected = timeout(BROKER_TIMEOUT, connecting).await;
+    // Taken in any case: a copy that stays open would keep the socket open.
+    let socket = socket.lock().expect("nothing panics while holding it").take();
+    match (connected, socket) {
+        (Ok(connected), _) => connected,
+        (Err(_), socket) => {
+            if let Some(socket) = socket {
+                shut(&socket);
+            }
+            Err(io_error(std::io::ErrorKind::TimedOut))
+        }
+    }
+}
+
+async fn in_time<T>(wait: impl Future<Output = std::io::Result<T>>) -> lapin::Result<T> {
+    let done = timeout(BROKER_TIMEOUT, wait).await.map_err(|_| io_error(std::io::ErrorKind::TimedOut))?;
+    done.map_err(|error| lapin::ErrorKind::IOError(Arc::new(error)).into())
+}
+
+/// Ends the connection's own thread, which otherwise would wait on this socket for ever.
+fn shut(socket: &OwnedFd) {
+    #[expect(unsafe_code, reason = "the standard library can shut down only its own kind of stream")]
+    // SAFETY: the descriptor is open, since it is owned here.
+    unsafe {
+        libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR);
+    }
+}

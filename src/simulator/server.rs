@@ -1,0 +1,99 @@
+//! Serving: an accept loop of our own on hyper, because an axum handler cannot hang up.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::wechat_view::{self, AnswerBody, Dropped};
+use super::{Simulator, control_view};
+
+const ACCEPT_PAUSE_MS: u64 = 50;
+
+/// Both views, shared by all connections.
+struct Views {
+    simulator: Simulator,
+    control: TowerToHyperService<Router>,
+}
+
+pub(super) async fn serve(simulator: Simulator, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
+    let control = TowerToHyperService::new(control_view::router(simulator.clone()));
+    let views = Arc::new(Views { simulator, control });
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (views, stop) = (Arc::clone(&views), stop.clone());
+                connections.spawn(async move {
+                    stop.run_until_cancelled(converse(views, stream)).await;
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: those in use come back.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn converse(views: Arc<Views>, stream: TcpStream) {
+    let _open = Open::count(views.simulator.clone());
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let idle = views.simulator.shared.idle;
+    let answer = service_fn(move |request| answer(Arc::clone(&views), request));
+    // hyper waits for the head of a next request no longer than this, so an idle connection ends.
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .serve_connection(TokioIo::new(stream), answer);
+    // How a connection ends is the client's affair, or a step's: neither is an error here.
+    let _ = connection.await;
+}
+
+async fn answer(views: Arc<Views>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Dropped> {
+    if request.uri().path().starts_with("/sim/") {
+        let answered = views.control.call(request).await;
+        return answered.map(|response| response.map(AnswerBody::Control)).map_err(|never| match never {});
+    }
+    wechat_view::answer(&views.simulator, request).await
+}
+
+/// Counts a connection in, and out again when it is dropped in whatever way.
+struct Open(Simulator);
+
+impl Open {
+    fn count(simulator: Simulator) -> Self {
+        simulator.shared.connections.fetch_add(1, Ordering::Relaxed);
+        simulator.shared.connections_open.fetch_add(1, Ordering::Relaxed);
+        Self(simulator)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.shared.connections_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,243 @@
+//! Where claims, results and the shared access token live: Redis for a fleet, memory for one process.
+//!
+//! Only this file knows that there are two. Each verb is one round trip; whatever must not be torn apart (claiming,
+//! recording, handing over a token) is decided inside the store, so no lock is trusted for it.
+
+mod memory;
+mod redis;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use redis::{BadStoreUrl, RedisSettings};
+
+use crate::login::{AppId, RequestId, UnixMs};
+use crate::wechat::AccessToken;
+
+/// A handle on the store; cheap to clone.
+#[derive(Clone)]
+pub enum Store {
+    /// In this process; nothing survives a restart.
+    Memory(memory::Memory),
+    /// Shared by the fleet.
+    Redis(redis::Redis),
+}
+
+/// The store did not answer, or answered that it cannot serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store is away: {0}")]
+pub struct StoreAway(String);
+
+/// What a worker is told when it wants to ask WeChat for a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody else asks while the lease lasts.
+    Mine(Claimed),
+    /// The result is there already.
+    Recorded,
+    /// Someone else is asking, for at most so long.
+    Held {
+        /// What is left of their lease.
+        left: Duration,
+    },
+}
+
+/// The right to ask WeChat for one login, for as long as the lease lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Whose claim; unlike any other, also within one worker.
+    owner: String,
+    /// How often WeChat was asked before, as far as is known.
+    pub asked: u32,
+    /// Whether an earlier claim ran out while its owner may have been asking.
+    pub unheard: bool,
+}
+
+/// What became of a result that was to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is the result now.
+    Written,
+    /// There was one already that it may not replace.
+    Kept,
+    /// It is a failure, and someone else has claimed the login since: theirs to conclude.
+    NotMine,
+}
+
+/// Which request a code belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The request that brought the code first.
+    pub request_id: RequestId,
+    /// Whether that was just now.
+    pub first: bool,
+}
+
+/// An access token as the fleet shares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedToken {
+    /// The token.
+    pub access_token: AccessToken,
+    /// When it ends, in Unix ms.
+    pub expires_at: UnixMs,
+    /// When it was fetched, in Unix ms.
+    pub fetched_at: UnixMs,
+}
+
+impl Store {
+    /// A store in this process.
+    pub fn in_memory() -> Self {
+        Self::Memory(memory::Memory::default())
+    }
+
+    /// A store in Redis. Connects in the background and for ever; until it has, every verb answers [`StoreAway`].
+    pub fn redis(
+        settings: &RedisSettings,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, BadStoreUrl> {
+        redis::Redis::open(settings, tracker, stop).map(Self::Redis)
+    }
+
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<(), StoreAway> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.ping().await,
+        }
+    }
+
+    /// Claims a login for `lease`. What the claim says is remembered for `keep`, so that a successor learns of it.
+    pub async fn claim(&self, id: &RequestId, lease: Duration, keep: Duration) -> Result<Claim, StoreAway> {
+        let owner = uuid::Uuid::now_v7().simple().to_string();
+        match self {
+            Self::Memory(memory) => Ok(memory.claim(id, owner, lease, keep)),
+            Self::Redis(redis) => redis.claim(id, owner, lease, keep).await,
+        }
+    }
+
+    /// Renews the lease before asking for the `asked`-th time. False: the claim is someone else's now.
+    pub async fn extend(
+        &self,
+        id: &RequestId,
+        claimed: &Claimed,
+        asked: u32,
+        lease: Duration,
+    ) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.extend(id, claimed, asked, lease)),
+            Self::Redis(redis) => redis.extend(id, claimed, asked, lease).await,
+        }
+    }
+
+    /// Gives a claim back, with what is known now, so that the next worker need not wait for the lease to run out.
+    pub async fn release(&self, id: &RequestId, claimed: &Claimed, asked: u32, unheard: bool) -> Result<(), StoreAway> {
+        match self {
+            Self::Memory(memory) => {
+                memory.release(id, claimed, asked, unheard);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.release(id, claimed, asked, unheard).await,
+        }
+    }
+
+    /// Records a result and frees the claim. A success replaces a failure; nothing replaces a success.
+    pub async fn record(
+        &self,
+        id: &RequestId,
+        claimed: &Claimed,
+        result: &FinishedResult,
+    ) -> Result<Recorded, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.record(id, claimed, result)),
+            Self::Redis(redis) => redis.record(id, claimed, result).await,
+        }
+    }
+
+    /// The results of these logins, in order; none where there is none (yet).
+    pub async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.results(ids)),
+            Self::Redis(redis) => redis.results(ids).await,
+        }
+    }
+
+    /// Binds a code, by its digest, to a request, unless it is bound already.
+    pub async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.bind_code(digest, id, life)),
+            Self::Redis(redis) => redis.bind_code(digest, id, life).await,
+        }
+    }
+
+    /// Remembers that the queue has taken responsibility for a login.
+    pub async fn mark_accepted(&self, id: &RequestId, life: Duration) -> Result<(), StoreAway> {
+        match self {
+            Self::Memory(memory) => {
+                memory.mark_accepted(id, life);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.mark_accepted(id, life).await,
+        }
+    }
+
+    /// Whether the queue has taken responsibility for a login, as far as a gateway or a worker has noted.
+    pub async fn is_accepted(&self, id: &RequestId) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.is_accepted(id)),
+            Self::Redis(redis) => redis.is_accepted(id).await,
+        }
+    }
+
+    /// The app's shared token, valid or not.
+    pub async fn token(&self, appid: &AppId) -> Result<Option<SharedToken>, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.token(appid)),
+            Self::Redis(redis) => redis.token(appid).await,
+        }
+    }
+
+    /// Makes `owner` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
+    pub async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.lead_refresh(appid, owner, lease)),
+            Self::Redis(redis) => redis.lead_refresh(appid, owner, lease).await,
+        }
+    }
+
+    /// Shares a fresh token with the fleet, if `owner` still leads, and ends the lead.
+    pub async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<(), StoreAway> {
+        match self {
+            Self::Memory(memory) => {
+                memory.share_token(appid, owner, token);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.share_token(appid, owner, token).await,
+        }
+    }
+
+    /// Ends the lead without a token.
+    pub async fn end_refresh(&self, appid: &AppId, owner: &str) -> Result<(), StoreAway> {
+        match self {
+            Self::Memory(memory) => {
+                memory.end_refresh(appid, owner);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.end_refresh(appid, owner).await,
+        }
+    }
+}
+
+/// A result ready to be recorded.
+#[derive(Debug, Clone)]
+pub struct FinishedResult {
+    /// What is written.
+    pub json: Bytes,
+    /// Whether it is a success, which nothing replaces.
+    pub succeeded: bool,
+    /// How long it stays.
+    pub ttl: Duration,
+}

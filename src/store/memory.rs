@@ -1,0 +1,177 @@
+//! The store of one process: the same promises as Redis, in a map under a mutex.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::login::{AppId, RequestId};
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken};
+
+/// A handle on the process's store; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    results: Expiring<RequestId, (Bytes, bool)>,
+    claims: Expiring<RequestId, ClaimState>,
+    accepted: Expiring<RequestId, ()>,
+    codes: Expiring<String, RequestId>,
+    tokens: HashMap<AppId, SharedToken>,
+    leads: Expiring<AppId, String>,
+}
+
+/// What is known of who is asking.
+#[derive(Clone)]
+struct ClaimState {
+    owner: String,
+    asked: u32,
+    until: Instant,
+    /// Set when the owner gave the claim back and said whether an answer was missed.
+    returned: Option<bool>,
+}
+
+impl Memory {
+    pub(super) fn claim(&self, id: &RequestId, owner: String, lease: Duration, keep: Duration) -> Claim {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.results.get(id).is_some() {
+            return Claim::Recorded;
+        }
+        let earlier = state.claims.get(id).cloned();
+        if let Some(holder) = earlier.as_ref().filter(|holder| holder.until > now) {
+            return Claim::Held { left: holder.until - now };
+        }
+        let (asked, unheard) = earlier.map_or((0, false), |earlier| (earlier.asked, earlier.returned.unwrap_or(true)));
+        let claim = ClaimState { owner: owner.clone(), asked: asked + 1, until: now + lease, returned: None };
+        state.claims.put(id.clone(), claim, keep);
+        Claim::Mine(Claimed { owner, asked, unheard })
+    }
+
+    pub(super) fn extend(&self, id: &RequestId, claimed: &Claimed, asked: u32, lease: Duration) -> bool {
+        let mut state = self.state();
+        let Some(claim) = state.claims.get_mut(id).filter(|claim| claim.owner == claimed.owner) else { return false };
+        claim.asked = asked;
+        claim.until = Instant::now() + lease;
+        true
+    }
+
+    pub(super) fn release(&self, id: &RequestId, claimed: &Claimed, asked: u32, unheard: bool) {
+        let mut state = self.state();
+        let Some(claim) = state.claims.get_mut(id).filter(|claim| claim.owner == claimed.owner) else { return };
+        (claim.asked, claim.until, claim.returned) = (asked, Instant::now(), Some(unheard));
+    }
+
+    pub(super) fn record(&self, id: &RequestId, claimed: &Claimed, result: &FinishedResult) -> Recorded {
+        let mut state = self.state();
+        match state.results.get(id) {
+            Some((_, true)) => return Recorded::Kept,
+            Some((_, false)) if !result.succeeded => return Recorded::Kept,
+            _ => {}
+        }
+        let mine = state.claims.get(id).is_none_or(|claim| claim.owner == claimed.owner);
+        if !mine && !result.succeeded {
+            return Recorded::NotMine;
+        }
+        state.results.put(id.clone(), (result.json.clone(), result.succeeded), result.ttl);
+        state.claims.remove(id);
+        Recorded::Written
+    }
+
+    pub(super) fn results(&self, ids: &[RequestId]) -> Vec<Option<Bytes>> {
+        let state = self.state();
+        ids.iter().map(|id| state.results.get(id).map(|(json, _)| json.clone())).collect()
+    }
+
+    pub(super) fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Bound {
+        let mut state = self.state();
+        if let Some(bound) = state.codes.get(digest) {
+            return Bound { request_id: bound.clone(), first: false };
+        }
+        state.codes.put(digest.to_owned(), id.clone(), life);
+        Bound { request_id: id.clone(), first: true }
+    }
+
+    pub(super) fn mark_accepted(&self, id: &RequestId, life: Duration) {
+        self.state().accepted.put(id.clone(), (), life);
+    }
+
+    pub(super) fn is_accepted(&self, id: &RequestId) -> bool {
+        let state = self.state();
+        state.accepted.get(id).is_some() || state.claims.get(id).is_some()
+    }
+
+    pub(super) fn token(&self, appid: &AppId) -> Option<SharedToken> {
+        self.state().tokens.get(appid).cloned()
+    }
+
+    pub(super) fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> bool {
+        let mut state = self.state();
+        let free = state.leads.get(appid).is_none();
+        if free {
+            state.leads.put(appid.clone(), owner.to_owned(), lease);
+        }
+        free
+    }
+
+    pub(super) fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) {
+        let mut state = self.state();
+        if state.leads.get(appid).is_some_and(|leader| leader == owner) {
+            state.leads.remove(appid);
+            state.tokens.insert(appid.clone(), token.clone());
+        }
+    }
+
+    pub(super) fn end_refresh(&self, appid: &AppId, owner: &str) {
+        let mut state = self.state();
+        if state.leads.get(appid).is_some_and(|leader| leader == owner) {
+            state.leads.remove(appid);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no verb panics half-way")
+    }
+}
+
+/// A map whose entries end. What has ended is swept when the map has doubled since the last sweep.
+struct Expiring<K, V> {
+    entries: HashMap<K, (V, Instant)>,
+    sweep_at: usize,
+}
+
+impl<K: Eq + Hash, V> Expiring<K, V> {
+    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.entries.get(key).filter(|(_, ends)| *ends > Instant::now()).map(|(value, _)| value)
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).filter(|(_, ends)| *ends > Instant::now()).map(|(value, _)| value)
+    }
+
+    fn put(&mut self, key: K, value: V, life: Duration) {
+        let now = Instant::now();
+        if self.entries.len() >= self.sweep_at {
+            self.entries.retain(|_, (_, ends)| *ends > now);
+            self.sweep_at = (self.entries.len() * 2).max(1024);
+        }
+        self.entries.insert(key, (value, now + life));
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
+    }
+}
+
+impl<K, V> Default for Expiring<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), sweep_at: 1024 }
+    }
+}

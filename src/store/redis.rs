@@ -1,0 +1,222 @@
+//! The store of a fleet: one multiplexed connection, one script or command a verb.
+//!
+//! The connection is made, watched and remade by [`link`]; here are only keys, scripts and their answers. The braces
+//! in a key are part of it: all keys of one login, or of one app, share a cluster slot.
+
+mod link;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use link::{BadStoreUrl, RedisSettings};
+
+use crate::login::{AppId, RequestId, UnixMs};
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken, StoreAway};
+
+/// A handle on the fleet's store; cheap to clone.
+#[derive(Clone)]
+pub struct Redis {
+    link: link::Link,
+    prefix: Arc<str>,
+    scripts: Arc<Scripts>,
+}
+
+struct Scripts {
+    claim: Script,
+    extend: Script,
+    release: Script,
+    record: Script,
+    bind_code: Script,
+    share_token: Script,
+    end_refresh: Script,
+}
+
+/// The shared token as the contract writes it.
+#[derive(Serialize, Deserialize)]
+struct TokenBody {
+    access_token: String,
+    expires_at: UnixMs,
+    fetched_at: UnixMs,
+}
+
+impl Redis {
+    pub(super) fn open(
+        settings: &RedisSettings,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, BadStoreUrl> {
+        let link = link::Link::open(settings, tracker, stop)?;
+        let scripts = Scripts {
+            claim: Script::new(include_str!("redis/claim.lua")),
+            extend: Script::new(include_str!("redis/extend.lua")),
+            release: Script::new(include_str!("redis/release.lua")),
+            record: Script::new(include_str!("redis/record.lua")),
+            bind_code: Script::new(include_str!("redis/bind_code.lua")),
+            share_token: Script::new(include_str!("redis/share_token.lua")),
+            end_refresh: Script::new(include_str!("redis/end_refresh.lua")),
+        };
+        Ok(Self { link, prefix: settings.prefix.as_str().into(), scripts: Arc::new(scripts) })
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), StoreAway> {
+        self.ask(&redis::cmd("PING")).await
+    }
+
+    pub(super) async fn claim(
+        &self,
+        id: &RequestId,
+        owner: String,
+        lease: Duration,
+        keep: Duration,
+    ) -> Result<Claim, StoreAway> {
+        let mut call = self.login_script(&self.scripts.claim, id);
+        call.arg(&owner).arg(ms(lease)).arg(ms(keep));
+        let (kind, number, unheard): (String, u64, bool) = self.run(&call).await?;
+        Ok(match kind.as_str() {
+            "recorded" => Claim::Recorded,
+            "held" => Claim::Held { left: Duration::from_millis(number) },
+            _ => Claim::Mine(Claimed { owner, asked: number as u32, unheard }),
+        })
+    }
+
+    pub(super) async fn extend(
+        &self,
+        id: &RequestId,
+        claimed: &Claimed,
+        asked: u32,
+        lease: Duration,
+    ) -> Result<bool, StoreAway> {
+        let mut call = self.login_script(&self.scripts.extend, id);
+        call.arg(&claimed.owner).arg(asked).arg(ms(lease));
+        self.run(&call).await
+    }
+
+    pub(super) async fn release(
+        &self,
+        id: &RequestId,
+        claimed: &Claimed,
+        asked: u32,
+        unheard: bool,
+    ) -> Result<(), StoreAway> {
+        let mut call = self.login_script(&self.scripts.release, id);
+        call.arg(&claimed.owner).arg(asked).arg(u8::from(unheard));
+        self.run(&call).await
+    }
+
+    pub(super) async fn record(
+        &self,
+        id: &RequestId,
+        claimed: &Claimed,
+        result: &FinishedResult,
+    ) -> Result<Recorded, StoreAway> {
+        let mut call = self.login_script(&self.scripts.record, id);
+        call.arg(&claimed.owner).arg(u8::from(result.succeeded)).arg(ms(result.ttl)).arg(&result.json[..]);
+        let said: String = self.run(&call).await?;
+        Ok(match said.as_str() {
+            "written" => Recorded::Written,
+            "kept" => Recorded::Kept,
+            _ => Recorded::NotMine,
+        })
+    }
+
+    pub(super) async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
+        let mut command = redis::cmd("MGET");
+        for id in ids {
+            command.arg(self.key("result", id.as_str()));
+        }
+        let found: Vec<Option<Vec<u8>>> = self.ask(&command).await?;
+        Ok(found.into_iter().map(|json| json.map(Bytes::from)).collect())
+    }
+
+    pub(super) async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
+        let mut call = self.scripts.bind_code.key(self.key("code", digest));
+        call.arg(id.as_str()).arg(ms(life));
+        let earlier: Option<String> = self.run(&call).await?;
+        Ok(match earlier.and_then(|earlier| RequestId::try_from(earlier).ok()) {
+            Some(request_id) => Bound { request_id, first: false },
+            None => Bound { request_id: id.clone(), first: true },
+        })
+    }
+
+    pub(super) async fn mark_accepted(&self, id: &RequestId, life: Duration) -> Result<(), StoreAway> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.key("accepted", id.as_str())).arg(1).arg("PX").arg(ms(life));
+        self.ask(&command).await
+    }
+
+    pub(super) async fn is_accepted(&self, id: &RequestId) -> Result<bool, StoreAway> {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(self.key("accepted", id.as_str())).arg(self.key("claim", id.as_str()));
+        let found: u32 = self.ask(&command).await?;
+        Ok(found > 0)
+    }
+
+    pub(super) async fn token(&self, appid: &AppId) -> Result<Option<SharedToken>, StoreAway> {
+        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("token", appid.as_str()))).await?;
+        let body = found.and_then(|json| serde_json::from_slice::<TokenBody>(&json).ok());
+        Ok(body.map(|body| SharedToken {
+            access_token: body.access_token.into(),
+            expires_at: body.expires_at,
+            fetched_at: body.fetched_at,
+        }))
+    }
+
+    pub(super) async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.key("refresh", appid.as_str())).arg(owner).arg("NX").arg("PX").arg(ms(lease));
+        let set: Option<String> = self.ask(&command).await?;
+        Ok(set.is_some())
+    }
+
+    pub(super) async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<(), StoreAway> {
+        let body = TokenBody {
+            access_token: token.access_token.expose().to_owned(),
+            expires_at: token.expires_at,
+            fetched_at: token.fetched_at,
+        };
+        let json = serde_json::to_vec(&body).expect("text and numbers always serialise");
+        let life_ms = token.expires_at.saturating_sub(token.fetched_at).max(1);
+        let mut call = self.scripts.share_token.key(self.key("token", appid.as_str()));
+        call.key(self.key("refresh", appid.as_str())).arg(owner).arg(json).arg(life_ms);
+        self.run(&call).await
+    }
+
+    pub(super) async fn end_refresh(&self, appid: &AppId, owner: &str) -> Result<(), StoreAway> {
+        let mut call = self.scripts.end_refresh.key(self.key("refresh", appid.as_str()));
+        call.arg(owner);
+        self.run(&call).await
+    }
+
+    fn key(&self, kind: &str, name: &str) -> String {
+        format!("{}:{kind}:{{{name}}}", self.prefix)
+    }
+
+    /// A script on the two keys of a login: its result and its claim.
+    fn login_script<'a>(&self, script: &'a Script, id: &RequestId) -> ScriptInvocation<'a> {
+        let mut call = script.key(self.key("result", id.as_str()));
+        call.key(self.key("claim", id.as_str()));
+        call
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreAway> {
+        let mut connection = self.link.connection()?;
+        let answer = command.query_async(&mut connection).await;
+        self.link.observe(answer)
+    }
+
+    async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreAway> {
+        let mut connection = self.link.connection()?;
+        let answer = call.invoke_async(&mut connection).await;
+        self.link.observe(answer)
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    (duration.as_millis() as u64).max(1)
+}

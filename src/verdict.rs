@@ -1,0 +1,326 @@
+//! What an answer means for a login: conclude, ask again, or get another token first.
+//!
+//! Pure: no clock, no I/O, no async, no randomness of its own, so that the whole table can be tested as a table.
+
+use crate::login::{Advice, AppId, Failure, Outcome, PhoneInfo, Reason, UnixMs, WechatAnswer};
+use crate::token::TokenFault;
+use crate::wechat::errcode::{self, PhoneErrcode, TokenErrcode};
+use crate::wechat::{Fault, Reply};
+
+/// How often a login may be asked again with another token; each must differ from the one that failed.
+const MAX_OTHER_TOKENS: u32 = 3;
+
+/// What to do next with a login.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It is over.
+    Conclude(Outcome),
+    /// Wait this long, then ask again.
+    AskAgain {
+        /// The pause, in ms.
+        after_ms: u64,
+    },
+    /// The token was refused: compare, get another, ask again at once.
+    OtherToken,
+}
+
+/// What has happened to a login so far; `judge` reads it, the line keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// How often WeChat was asked with this code, by any worker.
+    pub asked: u32,
+    /// Whether one of those answers was never heard, so that the code may be spent.
+    pub unheard: bool,
+    /// How often another token was fetched for it.
+    pub other_tokens: u32,
+    /// How often it was told to wait, here: what the pause grows with.
+    pub pauses: u32,
+}
+
+/// The time a login has left, and the dice for its pauses.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Now, in Unix ms.
+    pub now_ms: UnixMs,
+    /// When the patience or the code's life ends, whichever is first, in Unix ms.
+    pub until_ms: UnixMs,
+    /// A random number in 0..1, which spreads the pauses of a fleet.
+    pub dice: f64,
+}
+
+/// Judges WeChat's answer to an exchange for `appid`.
+pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History, moment: Moment) -> Verdict {
+    match answer {
+        Ok(Reply::Phone(phone)) => Verdict::Conclude(check_watermark(phone, appid)),
+        Ok(Reply::Refused(refusal)) => judge_refusal(refusal, history, moment),
+        Err(Fault::Unreachable(_) | Fault::Busy(_)) => wait(Reason::Unavailable, None, BUSY, history, moment),
+        Err(Fault::Throttled) => wait(Reason::Throttled, None, THROTTLED, history, moment),
+        Err(Fault::Unreadable(_)) => conclude(Reason::BadAnswer, None),
+        Err(Fault::Unheard(_)) => {
+            history.unheard = true;
+            wait(Reason::InDoubt, None, BUSY, history, moment)
+        }
+    }
+}
+
+/// Judges why no access token could be had.
+pub fn judge_token(fault: &TokenFault, history: &mut History, moment: Moment) -> Verdict {
+    let (answer, advice) = match fault {
+        TokenFault::Refused(refusal) if errcode::of_token(refusal.errcode) == TokenErrcode::Setup => {
+            return no_token(Some(refusal), Advice::FixSetup);
+        }
+        TokenFault::StillRefused(refusal) => return no_token(Some(refusal), Advice::FixSetup),
+        TokenFault::Refused(refusal) => (Some(refusal), Advice::TryLater),
+        TokenFault::Wechat(_) | TokenFault::Store | TokenFault::Awaited => (None, Advice::TryLater),
+    };
+    match pause(BUSY, history, moment) {
+        Some(after_ms) => Verdict::AskAgain { after_ms },
+        None if history.unheard => conclude(Reason::InDoubt, answer),
+        None => no_token(answer, advice),
+    }
+}
+
+/// The outcome of a login whose time is up before it is asked (again).
+pub fn time_up(history: &History) -> Outcome {
+    let reason = match history {
+        History { unheard: true, .. } => Reason::InDoubt,
+        History { asked: 0, .. } => Reason::Expired,
+        _ => Reason::Unavailable,
+    };
+    Outcome::Failed(Failure::new(reason))
+}
+
+/// A number that WeChat gave for another app is not this login's.
+fn check_watermark(phone: &PhoneInfo, appid: &AppId) -> Outcome {
+    match phone.watermark.as_ref().and_then(|watermark| watermark.appid.as_deref()) {
+        Some(other) if other != appid.as_str() => Outcome::Failed(Failure::new(Reason::AppMismatch)),
+        _ => Outcome::Succeeded(phone.clone()),
+    }
+}
+
+fn judge_refusal(refusal: &WechatAnswer, history: &mut History, moment: Moment) -> Verdict {
+    let answer = Some(refusal);
+    match errcode::of_phone(refusal.errcode) {
+        PhoneErrcode::Busy => wait(Reason::Unavailable, answer, BUSY, history, moment),
+        PhoneErrcode::Throttled => wait(Reason::Throttled, answer, THROTTLED, history, moment),
+        PhoneErrcode::BadToken if history.other_tokens < MAX_OTHER_TOKENS => Verdict::OtherToken,
+        PhoneErrcode::BadToken => no_token(answer, Advice::FixSetup),
+        PhoneErrcode::DeadCode if history.unheard => conclude(Reason::InDoubt, answer),
+        PhoneErrcode::DeadCode => conclude(Reason::InvalidCode, answer),
+        PhoneErrcode::OtherApp => conclude(Reason::AppMismatch, answer),
+        PhoneErrcode::NotAllowed => conclude(Reason::NotAllowed, answer),
+        PhoneErrcode::Other => conclude(Reason::Refused, answer),
+    }
+}
+
+/// Asks again while there is time; then concludes, in doubt if any answer was never heard.
+fn wait(
+    reason: Reason,
+    answer: Option<&WechatAnswer>,
+    backoff: Backoff,
+    history: &mut History,
+    moment: Moment,
+) -> Verdict {
+    match pause(backoff, history, moment) {
+        Some(after_ms) => Verdict::AskAgain { after_ms },
+        None if history.unheard => conclude(Reason::InDoubt, answer),
+        None => conclude(reason, answer),
+    }
+}
+
+fn conclude(reason: Reason, answer: Option<&WechatAnswer>) -> Verdict {
+    Verdict::Conclude(Outcome::Failed(Failure { answer: answer.cloned(), ..Failure::new(reason) }))
+}
+
+fn no_token(answer: Option<&WechatAnswer>, advice: Advice) -> Verdict {
+    let failure = Failure { advice, answer: answer.cloned(), ..Failure::new(Reason::TokenUnavailable) };
+    Verdict::Conclude(Outcome::Failed(failure))
+}
+
+/// How pauses grow: doubling from the first to the longest, in ms.
+#[derive(Clone, Copy)]
+struct Backoff {
+    first_ms: u64,
+    longest_ms: u64,
+}
+
+/// WeChat is away or busy: soon, since it is mostly over at once.
+const BUSY: Backoff = Backoff { first_ms: 200, longest_ms: 3_000 };
+/// A quota of a minute is not over in a moment, and every call counts against it.
+const THROTTLED: Backoff = Backoff { first_ms: 1_000, longest_ms: 5_000 };
+
+/// The next pause, between half and all of the step; none when it would not end in time.
+fn pause(backoff: Backoff, history: &mut History, moment: Moment) -> Option<u64> {
+    let step = backoff.first_ms.saturating_mul(1 << history.pauses.min(10)).min(backoff.longest_ms);
+    let after_ms = step / 2 + (step as f64 / 2.0 * moment.dice) as u64;
+    history.pauses += 1;
+    (moment.now_ms + after_ms < moment.until_ms).then_some(after_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::Watermark;
+    use Reason::{
+        AppMismatch, BadAnswer, InDoubt, InvalidCode, NotAllowed, Refused, Throttled, TokenUnavailable, Unavailable,
+    };
+
+    const EARLY: Moment = Moment { now_ms: 0, until_ms: 60_000, dice: 0.5 };
+    const LATE: Moment = Moment { now_ms: 60_000, until_ms: 60_000, dice: 0.5 };
+
+    fn app() -> AppId {
+        AppId::try_from("wx1").expect("a good appid")
+    }
+
+    fn refusal(errcode: i64) -> WechatAnswer {
+        WechatAnswer { errcode, errmsg: "text".into(), rid: None }
+    }
+
+    fn refused(errcode: i64) -> Result<Reply, Fault> {
+        Ok(Reply::Refused(refusal(errcode)))
+    }
+
+    fn phone(watermark_appid: Option<&str>) -> PhoneInfo {
+        PhoneInfo {
+            phone_number: "13800000000".into(),
+            pure_phone_number: None,
+            country_code: None,
+            watermark: watermark_appid.map(|appid| Watermark { timestamp: None, appid: Some(appid.into()) }),
+        }
+    }
+
+    fn heard() -> History {
+        History { asked: 1, ..History::default() }
+    }
+
+    fn unheard() -> History {
+        History { asked: 1, unheard: true, ..History::default() }
+    }
+
+    fn verdict(answer: &Result<Reply, Fault>, mut history: History, moment: Moment) -> Verdict {
+        judge(answer, &app(), &mut history, moment)
+    }
+
+    fn reason(verdict: &Verdict) -> Option<(Reason, Advice)> {
+        match verdict {
+            Verdict::Conclude(Outcome::Failed(failure)) => Some((failure.reason, failure.advice)),
+            _ => None,
+        }
+    }
+
+    /// For each answer: what it means early after attempts that were all heard, early after one that was not, and the
+    /// same two when there is no time left. `None` stands for asking again.
+    #[test]
+    fn every_answer_at_every_moment() {
+        let unreachable = || Err(Fault::Unreachable("refused".into()));
+        let unheard_of = || Err(Fault::Unheard("cut".into()));
+        let unreadable = || Err(Fault::Unreadable("html".into()));
+        let ask = None;
+        type Row = (Result<Reply, Fault>, [Option<Reason>; 4]);
+        let rows: Vec<Row> = vec![
+            (unreachable(), [ask, ask, Some(Unavailable), Some(InDoubt)]),
+            (Err(Fault::Busy(502)), [ask, ask, Some(Unavailable), Some(InDoubt)]),
+            (refused(-1), [ask, ask, Some(Unavailable), Some(InDoubt)]),
+            (Err(Fault::Throttled), [ask, ask, Some(Throttled), Some(InDoubt)]),
+            (refused(45009), [ask, ask, Some(Throttled), Some(InDoubt)]),
+            (refused(45011), [ask, ask, Some(Throttled), Some(InDoubt)]),
+            (unheard_of(), [ask, ask, Some(InDoubt), Some(InDoubt)]),
+            (unreadable(), [Some(BadAnswer); 4]),
+            (refused(40029), [Some(InvalidCode), Some(InDoubt), Some(InvalidCode), Some(InDoubt)]),
+            (refused(40013), [Some(AppMismatch); 4]),
+            (refused(47001), [Some(Refused); 4]),
+            (refused(123_456), [Some(Refused); 4]),
+        ];
+        for (answer, expected) in &rows {
+            let moments = [(heard(), EARLY), (unheard(), EARLY), (heard(), LATE), (unheard(), LATE)];
+            for ((history, moment), expected) in moments.into_iter().zip(expected) {
+                let verdict = verdict(answer, history.clone(), moment);
+                let got = reason(&verdict).map(|(reason, _)| reason);
+                assert_eq!(got, *expected, "{answer:?} {history:?} {moment:?}");
+                assert!(expected.is_some() || matches!(verdict, Verdict::AskAgain { .. }), "{verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_forbids_the_call_is_not_allowed() {
+        for errcode in [48001, 48004, 50002, 61003, 61004, 61007, 40097, 40234, 40235] {
+            let verdict = verdict(&refused(errcode), heard(), EARLY);
+            assert_eq!(reason(&verdict), Some((NotAllowed, Advice::FixSetup)), "{errcode}");
+        }
+    }
+
+    #[test]
+    fn a_phone_number_succeeds_unless_its_watermark_names_another_app() {
+        for (watermark, expected) in [(None, None), (Some("wx1"), None), (Some("wx2"), Some(AppMismatch))] {
+            let verdict = verdict(&Ok(Reply::Phone(phone(watermark))), unheard(), LATE);
+            assert_eq!(reason(&verdict).map(|(reason, _)| reason), expected);
+            assert!(expected.is_some() || matches!(verdict, Verdict::Conclude(Outcome::Succeeded(_))));
+        }
+    }
+
+    #[test]
+    fn an_attempt_whose_answer_is_never_heard_leaves_its_mark() {
+        let mut history = heard();
+        judge(&Err(Fault::Unheard("cut".into())), &app(), &mut history, EARLY);
+        assert!(history.unheard);
+        assert_eq!(reason(&judge(&refused(40029), &app(), &mut history, EARLY)), Some((InDoubt, Advice::NewCode)));
+    }
+
+    #[test]
+    fn a_bad_token_is_exchanged_a_few_times_and_then_told() {
+        for errcode in [40001, 40014, 42001] {
+            assert_eq!(verdict(&refused(errcode), heard(), LATE), Verdict::OtherToken);
+            let tired = History { other_tokens: MAX_OTHER_TOKENS, ..heard() };
+            let verdict = verdict(&refused(errcode), tired, EARLY);
+            assert_eq!(reason(&verdict), Some((TokenUnavailable, Advice::FixSetup)));
+        }
+    }
+
+    #[test]
+    fn no_token_is_the_operators_or_passes() {
+        let passing = || TokenFault::Refused(refusal(-1));
+        let away = || TokenFault::Wechat(Fault::Unreachable("refused".into()));
+        let rows = [
+            (TokenFault::Refused(refusal(40125)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
+            (TokenFault::Refused(refusal(40164)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
+            (TokenFault::Refused(refusal(40243)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
+            (TokenFault::StillRefused(refusal(40001)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
+            (passing(), EARLY, None),
+            (away(), EARLY, None),
+            (TokenFault::Store, EARLY, None),
+            (TokenFault::Awaited, EARLY, None),
+            (passing(), LATE, Some((TokenUnavailable, Advice::TryLater))),
+            (away(), LATE, Some((TokenUnavailable, Advice::TryLater))),
+            (TokenFault::Store, LATE, Some((TokenUnavailable, Advice::TryLater))),
+        ];
+        for (fault, moment, expected) in rows {
+            assert_eq!(reason(&judge_token(&fault, &mut heard(), moment)), expected, "{fault:?}");
+        }
+        assert_eq!(
+            reason(&judge_token(&away(), &mut unheard(), LATE)),
+            Some((InDoubt, Advice::NewCode)),
+            "the code may be spent already"
+        );
+    }
+
+    #[test]
+    fn time_that_is_up_is_in_doubt_only_after_an_unheard_answer() {
+        assert_eq!(time_up(&History::default()), Outcome::Failed(Failure::new(Reason::Expired)));
+        assert_eq!(time_up(&heard()), Outcome::Failed(Failure::new(Unavailable)));
+        assert_eq!(time_up(&unheard()), Outcome::Failed(Failure::new(InDoubt)));
+    }
+
+    #[test]
+    fn pauses_double_to_a_bound_and_are_spread_by_dice() {
+        let mut history = heard();
+        let pauses: Vec<u64> = (0..7)
+            .map(|_| match judge(&refused(-1), &app(), &mut history, Moment { dice: 1.0, ..EARLY }) {
+                Verdict::AskAgain { after_ms } => after_ms,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(pauses, [200, 400, 800, 1600, 3000, 3000, 3000]);
+        assert_eq!(pause(BUSY, &mut heard(), Moment { dice: 0.0, ..EARLY }), Some(100));
+    }
+}

@@ -1,0 +1,54 @@
+//! What WeChat's error codes mean, by endpoint. Sources: WeChat's documents of `getuserphonenumber`,
+//! `getStableAccessToken` and its list of global return codes.
+//!
+//! The model is open: a code that is not listed is a refusal that is passed on with its number and text. Texts are
+//! never matched, since WeChat changes them.
+
+/// The class of an errcode of `getuserphonenumber`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhoneErrcode {
+    /// -1: WeChat is busy.
+    Busy,
+    /// 40029: the code is unknown, used, or older than five minutes.
+    DeadCode,
+    /// 40013: the code was made for another app.
+    OtherApp,
+    /// 40001, 40014, 42001: the token is not, or no longer, valid.
+    BadToken,
+    /// 45009, 45011: too many calls in a day or a minute.
+    Throttled,
+    /// This app may not call this endpoint.
+    NotAllowed,
+    /// Anything else.
+    Other,
+}
+
+/// The class of an errcode of `getuserphonenumber`.
+pub fn of_phone(errcode: i64) -> PhoneErrcode {
+    match errcode {
+        -1 => PhoneErrcode::Busy,
+        40029 => PhoneErrcode::DeadCode,
+        40013 => PhoneErrcode::OtherApp,
+        40001 | 40014 | 42001 => PhoneErrcode::BadToken,
+        45009 | 45011 => PhoneErrcode::Throttled,
+        48001 | 48004 | 50002 | 61003 | 61004 | 61007 | 40097 | 40200..=40299 => PhoneErrcode::NotAllowed,
+        _ => PhoneErrcode::Other,
+    }
+}
+
+/// The class of an errcode of the token endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenErrcode {
+    /// -1, 45011: goes away by itself within seconds or minutes.
+    Passing,
+    /// Everything else, such as 40125 (wrong secret), 40164 (IP not listed), 40243 (secret frozen): an operator must act.
+    Setup,
+}
+
+/// The class of an errcode of the token endpoints.
+pub fn of_token(errcode: i64) -> TokenErrcode {
+    match errcode {
+        -1 | 45011 => TokenErrcode::Passing,
+        _ => TokenErrcode::Setup,
+    }
+}

@@ -1,0 +1,270 @@
+//! The line: decode → claim → exchange ⇄ judge → record → settle.
+//!
+//! [`work`] is the only place that takes, bounds, spawns and settles; [`Worker::handle`] only borrows the delivery and
+//! says what is to become of it. What happens between claim and conclusion is in [`asking`].
+
+mod asking;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::login::{Failure, LoginRequest, LoginResult, Outcome, Reason, RequestId, SealingKey, Undecodable, UnixMs};
+use crate::meters::Meters;
+use crate::queue::{Consumer, Delivery, Settlement};
+use crate::store::{Claim, Claimed, FinishedResult, Recorded, Store};
+use crate::token::Tokens;
+use crate::wechat::Client;
+
+/// A lease outlasts the longest call by this much: time to send the call and to record its answer.
+const LEASE_MARGIN: Duration = Duration::from_millis(1500);
+/// What a claim says is remembered for so long after the code's life.
+const CLAIM_KEPT_AFTER: Duration = Duration::from_secs(60);
+/// How often a worker looks whether the one that is asking has finished.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// From the hard stop to the end of everything in hand.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Pauses while the store is away, doubling.
+const SHORTEST_STORE_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long logins may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A code's life, counted from the tap: WeChat's five minutes less a margin.
+    pub code_life: Duration,
+    /// The longest a login is asked again and again.
+    pub patience: Duration,
+    /// How long a result stays.
+    pub result_ttl: Duration,
+}
+
+/// What a worker works with; cheap to clone.
+#[derive(Clone)]
+pub struct Worker(Arc<Parts>);
+
+/// The parts that a worker is made of.
+pub struct Parts {
+    /// Where claims and results are.
+    pub store: Store,
+    /// The access tokens of the apps.
+    pub tokens: Tokens,
+    /// WeChat.
+    pub client: Client,
+    /// How long logins may take.
+    pub limits: Limits,
+    /// Seals phone numbers, where results are encrypted.
+    pub sealing: Option<Arc<SealingKey>>,
+    /// Whether the simulator stands in for WeChat, which every result then says.
+    pub simulated: bool,
+    /// What is counted.
+    pub meters: Meters,
+}
+
+/// When to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Take nothing more; finish what is in hand.
+    pub soft: CancellationToken,
+    /// Finish nothing more; give back what is in hand.
+    pub hard: CancellationToken,
+}
+
+/// How a login was concluded: its outcome, and how often WeChat was asked for it.
+struct Conclusion {
+    outcome: Outcome,
+    asked: u32,
+}
+
+/// Takes deliveries and works on at most `slots` of them at once, until the soft stop; returns when all are settled.
+pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &Stop) {
+    let free = Arc::new(Semaphore::new(slots));
+    let in_hand = TaskTracker::new();
+    while let Some(slot) = free_slot(&free, stop).await {
+        let Some(delivery) = consumer.next().await else { break };
+        in_hand.spawn(worker.clone().work_on(delivery, slot, stop.hard.clone()));
+    }
+    in_hand.close();
+    info!(in_hand = in_hand.len(), "taking no more logins; finishing those in hand");
+    in_hand.wait().await;
+    consumer.close(LEASE_MARGIN).await;
+}
+
+async fn free_slot(free: &Arc<Semaphore>, stop: &Stop) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        biased;
+        () = stop.soft.cancelled() => None,
+        slot = Arc::clone(free).acquire_owned() => slot.ok(),
+    }
+}
+
+impl Worker {
+    /// A worker made of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    async fn work_on(self, delivery: Delivery, slot: OwnedSemaphorePermit, hard: CancellationToken) {
+        let _in_hand = self.0.meters.take_in_hand();
+        let settlement = tokio::select! {
+            biased;
+            settlement = self.handle(&delivery, &hard) => settlement,
+            () = last_words(&hard) => Settlement::Requeue,
+        };
+        match settlement {
+            Settlement::Requeue => self.0.meters.requeued(),
+            Settlement::Dead { .. } => self.0.meters.dead_letter(),
+            Settlement::Ack => {}
+        }
+        delivery.settle(settlement).await;
+        drop(slot);
+    }
+
+    /// Walks one login from its delivery to its result. After `hard`, it may also be given back.
+    pub async fn handle(&self, delivery: &Delivery, hard: &CancellationToken) -> Settlement {
+        let began = Instant::now();
+        let (id, decoded) = match LoginRequest::decode(&delivery.body) {
+            Ok(request) => (request.request_id.clone(), Ok(request)),
+            Err(Undecodable::Invalid { request_id, problem }) => (request_id, Err(problem)),
+            Err(Undecodable::Unkeyed { problem }) => {
+                warn!(problem, bytes = delivery.body.len(), "a message without a usable request id is a dead letter");
+                return Settlement::Dead { reason: problem };
+            }
+        };
+        loop {
+            let asked_at = Instant::now();
+            let Some(claimed) = self.claim(&id).await else { return Settlement::Ack };
+            let conclusion = match &decoded {
+                Err(problem) => Some(unasked(Reason::InvalidRequest, problem.clone(), &claimed)),
+                Ok(request) => self.conclude(request, delivery, &claimed, asked_at + self.lease(), hard).await,
+            };
+            match conclusion {
+                Some(conclusion) => {
+                    let result = self.result(&id, decoded.as_ref().ok(), conclusion);
+                    self.record(&result, &claimed).await;
+                    self.log(&result, delivery, began);
+                    return Settlement::Ack;
+                }
+                None if hard.is_cancelled() => return Settlement::Requeue,
+                // The claim is someone else's now; their result is as good.
+                None => {}
+            }
+        }
+    }
+
+    /// Claims the login, however long it takes. None: it has its result already.
+    async fn claim(&self, id: &RequestId) -> Option<Claimed> {
+        let keep = self.0.limits.code_life + CLAIM_KEPT_AFTER;
+        let mut pause = SHORTEST_STORE_PAUSE;
+        loop {
+            match self.0.store.claim(id, self.lease(), keep).await {
+                Ok(Claim::Mine(claimed)) => return Some(claimed),
+                Ok(Claim::Recorded) => return None,
+                Ok(Claim::Held { left }) => sleep(left.min(LOOK_EVERY)).await,
+                Err(_) => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_STORE_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn lease(&self) -> Duration {
+        self.0.client.timeout() + LEASE_MARGIN
+    }
+
+    fn result(&self, id: &RequestId, request: Option<&LoginRequest>, conclusion: Conclusion) -> LoginResult {
+        let named = request.and_then(|request| request.appid.clone());
+        LoginResult {
+            request_id: id.clone(),
+            appid: named.or_else(|| self.0.tokens.app(None).filter(|_| request.is_some())),
+            outcome: conclusion.outcome,
+            attempts: conclusion.asked,
+            finished_at: clock::now_ms(),
+            simulated: self.0.simulated,
+        }
+    }
+
+    /// Writes the result, however long that takes: an answer of WeChat's cannot be had again.
+    async fn record(&self, result: &LoginResult, claimed: &Claimed) {
+        let finished = FinishedResult {
+            json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
+            succeeded: matches!(result.outcome, Outcome::Succeeded(_)),
+            ttl: self.0.limits.result_ttl,
+        };
+        let mut pause = SHORTEST_STORE_PAUSE;
+        let held = Held(result);
+        loop {
+            match self.0.store.record(&result.request_id, claimed, &finished).await {
+                Ok(Recorded::Written) => self.0.meters.concluded(result.outcome.as_str()),
+                Ok(Recorded::Kept | Recorded::NotMine) => {}
+                Err(_) => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_STORE_PAUSE);
+                    continue;
+                }
+            }
+            std::mem::forget(held);
+            return;
+        }
+    }
+
+    fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
+        let answer = match &result.outcome {
+            Outcome::Failed(failure) => failure.answer.as_ref(),
+            Outcome::Succeeded(_) => None,
+        };
+        info!(
+            request_id = %result.request_id,
+            appid = result.appid.as_ref().map(tracing::field::display),
+            outcome = result.outcome.as_str(),
+            attempts = result.attempts,
+            in_hand_ms = began.elapsed().as_millis() as u64,
+            errcode = answer.map(|answer| answer.errcode),
+            rid = answer.and_then(|answer| answer.rid.as_deref()),
+            redelivered = delivery.redelivered.then_some(true),
+            trace_id = delivery.traceparent.as_ref().map(|trace| trace.trace_id()),
+            "login concluded"
+        );
+    }
+}
+
+/// An answer that is not yet written. Dropped only when the worker is stopped hard, and that is worth a line.
+struct Held<'a>(&'a LoginResult);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        error!(
+            request_id = %self.0.request_id,
+            outcome = self.0.outcome.as_str(),
+            "stopped before the result could be written"
+        );
+    }
+}
+
+/// Returns a moment after the hard stop: logins that only wait use it to give their claim back.
+async fn last_words(hard: &CancellationToken) {
+    hard.cancelled().await;
+    sleep(LAST_WORDS).await;
+}
+
+/// A conclusion that needed no asking.
+fn unasked(reason: Reason, detail: String, claimed: &Claimed) -> Conclusion {
+    let failure = Failure { detail: Some(detail), ..Failure::new(reason) };
+    Conclusion { outcome: Outcome::Failed(failure), asked: claimed.asked }
+}
+
+/// When a login's time is up: `min(deadline, issued_at + code_life)`. A tap that lies in the future was clocked
+/// wrongly, and counts as now.
+fn time_up_at(request: &LoginRequest, delivery: &Delivery, now: UnixMs, code_life: Duration) -> UnixMs {
+    let issued_at = request.issued_at.or(delivery.timestamp).unwrap_or(now).min(now);
+    let code_ends = issued_at + code_life.as_millis() as UnixMs;
+    request.deadline.map_or(code_ends, |deadline| deadline.min(code_ends))
+}

@@ -1,0 +1,9 @@
+//! What the tests stand on: real servers in private processes, and a publisher of our own making.
+//!
+//! Nothing here knows quicklogin: what judges it must not share its mistakes. No test is skipped for want of
+//! a server; it fails, and says how to install one.
+
+pub(crate) mod amqp;
+pub(crate) mod process;
+pub(crate) mod rabbit;
+pub(crate) mod redis;
