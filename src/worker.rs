@@ -1,7 +1,7 @@
 //! The line: decode → claim → exchange ⇄ judge → record → settle.
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; [`Worker::handle`] only borrows the delivery and
-//! says what is to become of it. What happens between claim and conclusion is in [`asking`].
+//! says what is to become of it. What happens between claim and conclusion is in `asking`.
 
 mod asking;
 

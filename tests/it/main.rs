@@ -1,4 +1,5 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
 mod harness;
+mod promises;
 mod support;

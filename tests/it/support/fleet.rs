@@ -1,0 +1,344 @@
+//! A whole fleet in one process: simulator, workers, gateway, on either backend, over real sockets.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
+
+use quicklogin::backend::Backend;
+use quicklogin::clock;
+use quicklogin::gateway::{self, Keys};
+use quicklogin::login::{AppId, Code, LoginRequest, LoginResult, RequestId};
+use quicklogin::meters::Meters;
+use quicklogin::ops::Readiness;
+use quicklogin::queue::{Queue, RabbitSettings};
+use quicklogin::simulator::{AppChange, Mint, Minted, Simulator, SimulatorOptions};
+use quicklogin::store::{RedisSettings, Store};
+use quicklogin::token::{App, Tokens};
+use quicklogin::traceparent::Traceparent;
+use quicklogin::wechat::{Client, ClientSettings};
+use quicklogin::worker::{self, Limits, Stop, Worker};
+
+use crate::support::rabbit::{Broker, Vhost};
+use crate::support::redis::Redis;
+
+/// The app that is configured unless a test says otherwise.
+pub(crate) const APP: &str = "wx0123456789abcdef";
+/// An app that the simulator knows and the fleet does not.
+pub(crate) const SISTER: &str = "wxfedcba9876543210";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// Whatever must happen happens in this time, on a busy machine too.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// What a fleet stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    Embedded,
+    RabbitAndRedis,
+}
+
+/// What a test may want otherwise.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) ground: Ground,
+    pub(crate) workers: usize,
+    pub(crate) slots: usize,
+    pub(crate) apps: Vec<(&'static str, &'static str)>,
+    pub(crate) limits: Limits,
+    /// Bound on a call of WeChat's.
+    pub(crate) call_timeout: Duration,
+    pub(crate) keys: Vec<&'static str>,
+    pub(crate) max_waiting: usize,
+    /// How many requests the queue holds.
+    pub(crate) max_length: u32,
+    /// Nothing answers at WeChat's address.
+    pub(crate) wechat_unreachable: bool,
+}
+
+impl Plan {
+    pub(crate) fn on(ground: Ground) -> Self {
+        Self {
+            ground,
+            workers: 1,
+            slots: 64,
+            apps: vec![(APP, SECRET)],
+            limits: Limits {
+                code_life: Duration::from_secs(240),
+                patience: Duration::from_secs(3),
+                result_ttl: Duration::from_secs(600),
+            },
+            call_timeout: Duration::from_millis(1500),
+            keys: vec![],
+            max_waiting: 1000,
+            max_length: 100_000,
+            wechat_unreachable: false,
+        }
+    }
+
+    pub(crate) async fn start(self) -> Fleet {
+        Fleet::start(self).await
+    }
+}
+
+pub(crate) struct Fleet {
+    pub(crate) simulator: Simulator,
+    pub(crate) queue: Queue,
+    pub(crate) store: Store,
+    /// Where the gateway listens.
+    pub(crate) url: String,
+    pub(crate) servers: Option<(Vhost, Redis)>,
+    pub(crate) meters: Meters,
+    plan: Plan,
+    base_url: String,
+    workers: Vec<RunningWorker>,
+    stop: Stop,
+    tracker: TaskTracker,
+}
+
+struct RunningWorker {
+    stop: Stop,
+    working: JoinHandle<()>,
+}
+
+impl Fleet {
+    async fn start(plan: Plan) -> Self {
+        let simulator = Simulator::new(&SimulatorOptions { latency_ms: 5, ..SimulatorOptions::default() });
+        for (appid, secret) in plan.apps.iter().chain(&[(SISTER, SECRET)]) {
+            simulator.put_app(AppChange::new(*appid, *secret)).expect("a good app");
+        }
+        let (stop, tracker) = (Stop::default(), TaskTracker::new());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let base_url = format!("http://{}", listener.local_addr().expect("it listens"));
+        if plan.wechat_unreachable {
+            drop(listener);
+        } else {
+            tracker.spawn(simulator.clone().serve(listener, stop.hard.clone()));
+        }
+        let servers = match plan.ground {
+            Ground::Embedded => None,
+            Ground::RabbitAndRedis => Some((Broker::shared().vhost(), Redis::start())),
+        };
+        let (queue, store) = open(&plan, servers.as_ref(), &tracker, &stop);
+        let mut fleet = Self {
+            simulator,
+            queue,
+            store,
+            url: String::new(),
+            servers,
+            meters: Meters::new(),
+            plan,
+            base_url,
+            workers: vec![],
+            stop,
+            tracker,
+        };
+        eventually("the store answers", async || fleet.store.ping().await.is_ok()).await;
+        eventually("the queue is there", async || fleet.queue.check().await.is_ok()).await;
+        fleet.start_gateway().await;
+        for _ in 0..fleet.plan.workers {
+            fleet.add_worker();
+        }
+        fleet
+    }
+
+    async fn start_gateway(&mut self) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        self.url = format!("http://{}", listener.local_addr().expect("it listens"));
+        let keys: Vec<_> = self.plan.keys.iter().map(|key| (*key).into()).collect();
+        let parts = gateway::Parts {
+            queue: self.queue.clone(),
+            store: self.store.clone(),
+            apps: self.plan.apps.iter().map(|(appid, _)| app_id(appid)).collect(),
+            code_life: self.plan.limits.code_life,
+            keys: Keys::new(&keys),
+            max_waiting: self.plan.max_waiting,
+            meters: self.meters.clone(),
+            readiness: Readiness {
+                store: self.store.clone(),
+                publishes_to: Some(self.queue.clone()),
+                consuming: None,
+                stopping: self.stop.soft.clone(),
+            },
+        };
+        self.tracker.spawn(gateway::serve(parts, listener, self.tracker.clone(), self.stop.soft.clone()));
+    }
+
+    /// One more worker; in a real fleet with connections of its own.
+    pub(crate) fn add_worker(&mut self) {
+        let stop = Stop::default();
+        let (queue, store) = match &self.servers {
+            None => (self.queue.clone(), self.store.clone()),
+            some => open(&self.plan, some.as_ref(), &self.tracker, &stop),
+        };
+        let worker = self.worker(store);
+        let consumer = queue.consume(self.plan.slots as u16, stop.soft.clone());
+        let (slots, stopping) = (self.plan.slots, stop.clone());
+        let working = tokio::spawn(async move { worker::work(worker, consumer, slots, &stopping).await });
+        self.workers.push(RunningWorker { stop, working });
+    }
+
+    /// A worker that handles what it is given, without a queue.
+    pub(crate) fn worker(&self, store: Store) -> Worker {
+        let mut settings = ClientSettings::new(self.base_url.parse().expect("a URL"));
+        settings.timeout = self.plan.call_timeout;
+        settings.connect_timeout = Duration::from_millis(500);
+        let client = Client::new(&settings).expect("a client");
+        let app = |(appid, secret): &(&str, &str)| App { appid: app_id(appid), secret: (*secret).into() };
+        let apps = self.plan.apps.iter().map(app).collect();
+        let tokens = Tokens::new(apps, store.clone(), client.clone(), self.tracker.clone(), self.meters.clone());
+        Worker::new(worker::Parts {
+            store,
+            tokens,
+            client,
+            limits: self.plan.limits,
+            sealing: None,
+            simulated: false,
+            meters: self.meters.clone(),
+        })
+    }
+
+    /// Stops the first worker softly and waits until it has finished what it had in hand.
+    pub(crate) async fn drain_worker(&mut self) {
+        let RunningWorker { stop, working } = self.workers.remove(0);
+        stop.soft.cancel();
+        working.await.expect("a worker does not panic");
+    }
+
+    /// Stops the first worker at once: what it had in hand goes back.
+    pub(crate) async fn stop_worker_hard(&mut self) {
+        let RunningWorker { stop, working } = self.workers.remove(0);
+        stop.soft.cancel();
+        stop.hard.cancel();
+        working.await.expect("a worker does not panic");
+    }
+
+    pub(crate) fn tap(&self) -> Minted {
+        self.tap_with(&Mint::of(APP))
+    }
+
+    pub(crate) fn tap_with(&self, mint: &Mint) -> Minted {
+        self.simulator.mint(mint).expect("the simulator knows the app")
+    }
+
+    pub(crate) async fn publish(&self, request: &LoginRequest) {
+        self.queue.publish(request, &Traceparent::generate()).await.expect("the queue takes it");
+    }
+
+    /// Publishes a request for this code, and answers its result.
+    pub(crate) async fn login(&self, code: &str) -> LoginResult {
+        let request = request(code);
+        self.publish(&request).await;
+        self.result(&request.request_id).await
+    }
+
+    pub(crate) async fn result(&self, id: &RequestId) -> LoginResult {
+        let json = self.result_json(id).await;
+        LoginResult::from_json(&json, None).expect("a result as the contract says")
+    }
+
+    pub(crate) async fn result_json(&self, id: &RequestId) -> Bytes {
+        let until = Instant::now() + SOON;
+        loop {
+            let found = self.store.results(std::slice::from_ref(id)).await.unwrap_or_default();
+            if let Some(json) = found.into_iter().flatten().next() {
+                return json;
+            }
+            assert!(Instant::now() < until, "{id} has a result within {SOON:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Bodies of the dead letters so far.
+    pub(crate) fn asked_for_phones(&self) -> u64 {
+        self.simulator.asked_without_codes().phone.calls
+    }
+
+    pub(crate) fn vhost(&self) -> &Vhost {
+        &self.servers.as_ref().expect("a fleet on RabbitMQ and Redis").0
+    }
+
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.servers.as_ref().expect("a fleet on RabbitMQ and Redis").1
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            worker.stop.soft.cancel();
+            worker.stop.hard.cancel();
+        }
+        self.stop.soft.cancel();
+        self.stop.hard.cancel();
+    }
+}
+
+fn open(plan: &Plan, servers: Option<&(Vhost, Redis)>, tracker: &TaskTracker, stop: &Stop) -> (Queue, Store) {
+    let backend = match servers {
+        None => Backend::Embedded,
+        Some((vhost, redis)) => {
+            Backend::Fleet { rabbitmq: Box::new(rabbit_settings(vhost, plan.max_length)), redis: redis_settings(redis) }
+        }
+    };
+    let (queue, store) = backend.open(tracker, &stop.hard).expect("good settings");
+    match plan.ground {
+        Ground::Embedded => (Queue::in_memory(plan.max_length as usize), store),
+        Ground::RabbitAndRedis => (queue, store),
+    }
+}
+
+pub(crate) fn rabbit_settings(vhost: &Vhost, max_length: u32) -> RabbitSettings {
+    RabbitSettings {
+        url: vhost.url().into(),
+        exchange: "quicklogin".into(),
+        routing_key: "login".into(),
+        queue: "quicklogin.logins".into(),
+        dead_queue: "quicklogin.dead".into(),
+        declare: true,
+        max_length,
+        delivery_limit: 20,
+        connection_name: "test".into(),
+    }
+}
+
+pub(crate) fn redis_settings(redis: &Redis) -> RedisSettings {
+    RedisSettings {
+        url: redis.url().as_str().into(),
+        prefix: "quicklogin".into(),
+        connect_timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+    }
+}
+
+pub(crate) fn app_id(text: &str) -> AppId {
+    AppId::try_from(text).expect("a good appid")
+}
+
+pub(crate) fn id(text: &str) -> RequestId {
+    RequestId::try_from(text).expect("a good id")
+}
+
+/// A request with an id of its own, tapped now.
+pub(crate) fn request(code: &str) -> LoginRequest {
+    LoginRequest {
+        request_id: RequestId::generate(),
+        appid: None,
+        code: Code::try_from(code).expect("a good code"),
+        openid: None,
+        issued_at: Some(clock::now_ms()),
+        deadline: None,
+    }
+}
+
+/// Waits for a fact.
+pub(crate) async fn eventually(fact: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + SOON;
+    while !is_so().await {
+        assert!(Instant::now() < until, "{fact} within {SOON:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
