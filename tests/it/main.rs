@@ -1,5 +1,8 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
+mod garbage;
 mod harness;
 mod promises;
+mod reasons;
 mod support;
+mod tokens;

@@ -1,0 +1,90 @@
+//! Whatever is published, the worker answers it or puts it aside, and goes on.
+
+use lapin::BasicProperties;
+use quicklogin::login::Outcome;
+
+use crate::support::amqp::{Outcome as Published, Publisher};
+use crate::support::fleet::{Fleet, Ground, Plan, SOON, eventually, id};
+use crate::support::rabbit::Broker;
+
+async fn garbage(fleet: &Fleet, publisher: &Publisher, body: &[u8]) {
+    let published = publisher.publish("quicklogin", "login", body, BasicProperties::default()).await;
+    assert_eq!(published.expect("it is connected"), Published::Taken, "{} bytes", fleet.vhost().name().len());
+}
+
+#[tokio::test]
+async fn garbage_without_an_id_goes_to_the_dead_letters_with_its_reason() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let publisher = Publisher::connect(fleet.vhost().url()).await;
+    let megabyte = vec![b'x'; 1 << 20];
+    let deep = [b"[".repeat(500_000), b"]".repeat(500_000)].concat();
+    let hidden = [br#"{"code":"c","x":"#.to_vec(), b"[".repeat(400_000), b"]".repeat(400_000), b"}".to_vec()].concat();
+    let pieces: Vec<&[u8]> = vec![
+        b"",
+        b" ",
+        b"\0\0\0\0",
+        b"\xff\xfe\xfd",
+        b"not json",
+        b"null",
+        b"7",
+        b"[]",
+        b"{",
+        br#"{"request_id":""}"#,
+        br#"{"request_id":7,"code":"c"}"#,
+        br#"{"request_id":"no spaces","code":"c"}"#,
+        br#"{"request_id":{"deep":[1]},"code":"c"}"#,
+        br#"{"code":"c"}"#,
+        &megabyte,
+        &deep,
+        &hidden,
+    ];
+    for piece in &pieces {
+        garbage(&fleet, &publisher, piece).await;
+    }
+    let dead = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.dead"].ready;
+    eventually("all are dead letters", async || dead() == pieces.len() as u64).await;
+    let mut found = Vec::new();
+    while let Some((body, headers)) = publisher.get("quicklogin.dead").await {
+        let reason = headers.inner().get("x-quicklogin-reason").and_then(|value| value.as_long_string());
+        assert!(reason.is_some_and(|reason| !reason.as_bytes().is_empty()), "a reason in a header");
+        found.push(body);
+    }
+    let mut expected: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
+    expected.sort();
+    found.sort();
+    assert!(found == expected, "the payloads are as they came");
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded", "the worker goes on");
+    assert_eq!(Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"].ready, 0);
+}
+
+#[tokio::test]
+async fn garbage_with_an_id_is_answered() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let publisher = Publisher::connect(fleet.vhost().url()).await;
+    let long = format!(r#"{{"request_id":"long","code":"c","x":"{}"}}"#, "y".repeat(1 << 20));
+    let deep = format!(r#"{{"request_id":"deep","code":{}1{}}}"#, "[".repeat(4_000), "]".repeat(4_000));
+    let pieces: Vec<(&str, &str, &str)> = vec![
+        ("none", r#"{"request_id":"none"}"#, "code is missing"),
+        ("number", r#"{"request_id":"number","code":1}"#, "code is not a string"),
+        ("empty", r#"{"request_id":"empty","code":""}"#, "code must be 1 to 512 visible ASCII characters"),
+        ("chinese", r#"{"request_id":"chinese","code":"码"}"#, "code must be 1 to 512 visible ASCII characters"),
+        ("app", r#"{"request_id":"app","code":"c","appid":[]}"#, "appid is not a string"),
+        (
+            "seconds",
+            r#"{"request_id":"seconds","code":"c","issued_at":1637744274}"#,
+            "issued_at is not in milliseconds since 1970",
+        ),
+        ("long", &long, "the body is longer than 16384 bytes"),
+        ("deep", &deep, "code is not a string"),
+    ];
+    for (_, body, _) in &pieces {
+        garbage(&fleet, &publisher, body.as_bytes()).await;
+    }
+    for (name, _, problem) in &pieces {
+        let result = fleet.result(&id(name)).await;
+        let Outcome::Failed(failure) = result.outcome else { panic!("{name} fails") };
+        assert_eq!((failure.reason.as_str(), failure.detail.as_deref()), ("invalid_request", Some(*problem)), "{name}");
+    }
+    assert_eq!(fleet.asked_for_phones(), 0);
+    tokio::time::timeout(SOON, fleet.login(&fleet.tap().code)).await.expect("the worker goes on");
+}

@@ -1,0 +1,77 @@
+//! One token for the whole fleet, whatever happens to it.
+
+use std::time::Duration;
+
+use quicklogin::simulator::{AppChange, Mint};
+use tokio::time::sleep;
+
+use crate::support::fleet::{APP, Fleet, Ground, Plan, request};
+
+/// Keeps `per_round` logins coming for so many rounds of 50 ms, and answers how they ended.
+async fn steady_load(
+    fleet: &Fleet,
+    rounds: usize,
+    per_round: usize,
+    mut each_round: impl FnMut(usize),
+) -> Vec<&'static str> {
+    let mut requests = Vec::new();
+    for round in 0..rounds {
+        each_round(round);
+        for tap in fleet.simulator.mint_many(&Mint::of(APP), per_round).expect("the simulator knows the app") {
+            let request = request(&tap.code);
+            fleet.publish(&request).await;
+            requests.push(request.request_id);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut outcomes = Vec::new();
+    for id in requests {
+        outcomes.push(fleet.result(&id).await.outcome.as_str());
+    }
+    outcomes
+}
+
+fn all_succeeded(outcomes: &[&str]) {
+    let failed: Vec<_> = outcomes.iter().filter(|outcome| **outcome != "succeeded").collect();
+    assert!(failed.is_empty(), "{} of {} failed: {failed:?}", failed.len(), outcomes.len());
+}
+
+#[tokio::test]
+async fn every_token_revoked_four_times_under_load_and_nothing_fails() {
+    let fleet = Plan { workers: 4, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let simulator = fleet.simulator.clone();
+    let outcomes = steady_load(&fleet, 60, 10, |round| {
+        if round % 12 == 11 && round < 59 {
+            simulator.invalidate_tokens(None).expect("it knows its apps");
+        }
+    })
+    .await;
+    all_succeeded(&outcomes);
+    let asked = fleet.simulator.asked_without_codes();
+    assert_eq!(asked.stable_token.calls, 5, "once at the start, and once after each revocation");
+}
+
+#[tokio::test]
+async fn a_token_at_the_end_of_its_life_is_replaced_by_one_worker_and_nobody_waits() {
+    let fleet = Plan { workers: 3, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let short = AppChange { appid: APP.into(), token_life_s: Some(2), ..Default::default() };
+    fleet.simulator.put_app(short).expect("a good change");
+    let outcomes = steady_load(&fleet, 120, 4, |_| {}).await;
+    all_succeeded(&outcomes);
+    let asked = fleet.simulator.asked_without_codes();
+    let lives = asked.token_lives.len() as u64;
+    assert!((3..=6).contains(&lives), "two seconds each, for six seconds: {lives}");
+    assert!(asked.stable_token.calls <= lives + 2, "{} calls for {lives} lives", asked.stable_token.calls);
+    assert_eq!(asked.phone.by_errcode.get(&42001), None, "no login ever met a dead token");
+}
+
+#[tokio::test]
+async fn a_thousand_logins_with_a_wrong_secret_ask_for_a_token_a_handful_of_times() {
+    let fleet = Plan { workers: 2, slots: 256, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let wrong = AppChange { appid: APP.into(), secret: Some("another".into()), ..Default::default() };
+    fleet.simulator.put_app(wrong).expect("a good change");
+    let outcomes = steady_load(&fleet, 1, 1000, |_| {}).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == "token_unavailable"));
+    let calls = fleet.simulator.asked_without_codes().stable_token.calls;
+    assert!(calls <= 12, "{calls} calls");
+}
