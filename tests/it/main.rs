@@ -1,8 +1,10 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
 mod garbage;
+mod gateway;
 mod harness;
 mod promises;
 mod reasons;
+mod reconnect;
 mod support;
 mod tokens;
