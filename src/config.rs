@@ -395,6 +395,11 @@ fn described(error: &config::ConfigError) -> String {
         ConfigError::FileParse { uri, .. } => {
             format!("{} is not TOML", uri.as_deref().unwrap_or(APPS_VARIABLE))
         }
-        other => other.to_string(),
+        other => without_quoted(&other.to_string()),
     }
+}
+
+/// Texts in double quotes are values; names of fields stand in backticks.
+fn without_quoted(text: &str) -> String {
+    text.split('"').enumerate().map(|(n, part)| if n % 2 == 0 { part } else { "\"***\"" }).collect()
 }

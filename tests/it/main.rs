@@ -3,8 +3,10 @@
 mod garbage;
 mod gateway;
 mod harness;
+mod program;
 mod promises;
 mod reasons;
 mod reconnect;
+mod secrecy;
 mod support;
 mod tokens;

@@ -6,5 +6,6 @@
 pub(crate) mod amqp;
 pub(crate) mod fleet;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod rabbit;
 pub(crate) mod redis;

@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU16, Ordering},
@@ -29,9 +29,14 @@ pub(crate) struct Process {
 
 impl Process {
     /// Appends to `log`, so that a restart keeps what came before.
-    pub(crate) fn spawn(name: &'static str, mut command: Command, log: &Path) -> Self {
+    pub(crate) fn spawn(name: &'static str, command: Command, log: &Path) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("the folder is ours to write");
         let errors = output.try_clone().expect("a descriptor is to be had");
+        Self::spawn_into(name, command, output, errors, log)
+    }
+
+    /// The same with its output in two files; `log` is the one that people want to read.
+    pub(crate) fn spawn_into(name: &'static str, mut command: Command, output: File, errors: File, log: &Path) -> Self {
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = spawn(command).unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
         Self { name, child, log: log.to_owned(), frozen: false }
@@ -71,6 +76,26 @@ impl Process {
     pub(crate) fn thaw(&mut self) {
         signal(self.child.id(), libc::SIGCONT).expect("it is our child");
         self.frozen = false;
+    }
+
+    /// SIGTERM, as an operator's stop would be.
+    pub(crate) fn terminate(&mut self) {
+        signal(self.child.id(), libc::SIGTERM).expect("it is our child");
+    }
+
+    /// How it ended, if it did within the limit.
+    pub(crate) fn end_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let mut ended = None;
+        wait_until(limit, || {
+            ended = self.child.try_wait().expect("it is our child");
+            ended.is_some()
+        });
+        ended
+    }
+
+    /// Everything that it has said so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Runs, and is not frozen.

@@ -1,0 +1,220 @@
+//! The program as an operator runs it: commands, what they print, how they end.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::support::fleet::{APP, SECRET, eventually, request};
+use crate::support::process::free_port;
+use crate::support::program::{Servers, Site};
+use crate::support::rabbit::Broker;
+
+const SOON: Duration = Duration::from_secs(20);
+const CONSUMING: &str = "quicklogin worker: consuming";
+const LISTENING: &str = "quicklogin gateway: listening on";
+
+fn app() -> String {
+    format!("[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"\n")
+}
+
+async fn post(url: &str, body: &Value) -> Value {
+    let client = Client::builder().no_proxy().build().expect("a client");
+    let request = client.post(url).header("content-type", "application/json").body(body.to_string());
+    let text = request.send().await.expect("an answer").bytes().await.expect("a body");
+    serde_json::from_slice(&text).unwrap_or(Value::Null)
+}
+
+async fn get(url: &str) -> Value {
+    let client = Client::builder().no_proxy().build().expect("a client");
+    let text = client.get(url).send().await.expect("an answer").bytes().await.expect("a body");
+    serde_json::from_slice(&text).unwrap_or(Value::Null)
+}
+
+#[test]
+fn the_demo_shows_every_kind_of_login_and_ends() {
+    let site = Site::with("");
+    let ended = site.run(&["demo"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    let rows = ended.stdout.lines().filter(|line| line.starts_with("  ok ") || line.starts_with("  -- ")).count();
+    assert_eq!((rows, ended.stderr.as_str()), (17, ""));
+    assert!(ended.stdout.contains("17 logins: 9 phone numbers, 8 told why not"), "{}", ended.stdout);
+}
+
+#[test]
+fn the_demo_runs_on_rabbitmq_and_redis_and_leaves_no_queue_behind() {
+    let servers = Servers::start();
+    let site = Site::with(&servers.settings(""));
+    let ended = site.run(&["demo", "--json"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    let rows: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.len(), 18);
+    assert!(rows[..17].iter().all(|row| row["as_expected"] == true));
+    assert_eq!((&rows[17]["succeeded"], &rows[17]["not_as_expected"]), (&json!(9), &json!(0)));
+    assert!(Broker::shared().queue_depths(&servers.vhost).is_empty());
+}
+
+#[test]
+fn mistakes_in_the_settings_end_with_2_and_a_hint() {
+    let half = "rabbitmq.url = \"amqp://127.0.0.1\"";
+    let rows: Vec<(&str, &[&str], &str)> = vec![
+        ("worker.slots = 0", &["config", "check"], "worker.slots is 0"),
+        ("worker.slos = 1", &["config", "check"], "slos"),
+        ("worker.slots = \"many\"", &["config", "check"], "worker.slots"),
+        ("colour = 1", &["config", "check"], "colour"),
+        ("not toml", &["config", "check"], "is not TOML"),
+        (half, &["config", "check"], "redis.url is not"),
+        ("redis.url = \"redis://127.0.0.1\"", &["serve"], "rabbitmq.url is not"),
+        ("gateway.listen = \"0.0.0.0:0\"", &["serve"], "gateway.keys is empty"),
+        ("result.encryption = true", &["config", "check"], "result.key is missing"),
+        ("[[apps]]\nappid = \"wx1\"", &["config", "check"], "the secret of app wx1 is missing"),
+        ("[[apps]]\nappid = \"wx1\"\nsecret_file = \"nowhere\"", &["config", "check"], "nowhere"),
+        ("login.code_life_s = 301", &["config", "check"], "more than 300"),
+        ("log.filter = \"quicklogin=loud\"", &["serve"], "log.filter"),
+        ("", &["worker"], "needs a fleet"),
+        ("", &["gateway"], "needs a fleet"),
+        ("", &["login", "a b"], "CODE must be"),
+        ("", &["login", "e31968a7"], "no app is configured"),
+        (
+            "rabbitmq.url = \"amqp://127.0.0.1:1\"\nredis.url = \"redis://127.0.0.1:1\"",
+            &["worker"],
+            "no app is configured",
+        ),
+        (
+            "rabbitmq.url = \"amqp://127.0.0.1:1\"\nredis.url = \"redis://127.0.0.1:1\"",
+            &["serve"],
+            "no app is configured",
+        ),
+        (
+            "rabbitmq.url = \"http://127.0.0.1\"\nredis.url = \"redis://127.0.0.1\"\n[[apps]]\nappid = \"wx1\"\nsecret = \"s\"",
+            &["worker"],
+            "rabbitmq.url is not amqp",
+        ),
+        (
+            "rabbitmq.url = \"amqp://127.0.0.1\"\nredis.url = \"redis+cluster://127.0.0.1\"\n[[apps]]\nappid = \"wx1\"\nsecret = \"s\"",
+            &["worker"],
+            "redis+cluster:// is not supported yet",
+        ),
+    ];
+    for (settings, arguments, expected) in rows {
+        let ended = Site::with(settings).run(arguments);
+        assert_eq!(ended.code, Some(2), "{settings}: {}", ended.stderr);
+        let said = &ended.stderr;
+        assert!(said.contains("error: ") && said.contains("\nhint: ") && said.contains(expected), "{settings}: {said}");
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let site = Site::with("worker.slots = 0");
+    let ended = site.run_with(&["config", "check"], &[("QUICKLOGIN__WORKER__SLOTS", "8")]);
+    assert_eq!((ended.code, ended.stdout.contains("0 apps")), (Some(0), true), "{}", ended.stderr);
+    let apps = format!("[{{appid = \"{APP}\", secret = \"{SECRET}\"}}]");
+    let ended = Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__APPS", &apps)]);
+    assert_eq!((ended.code, ended.stdout.contains("1 app")), (Some(0), true), "{}", ended.stderr);
+    let ended = Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__WORKER__SLOS", "8")]);
+    assert_eq!((ended.code, ended.stderr.contains("slos")), (Some(2), true), "{}", ended.stderr);
+}
+
+#[test]
+fn the_reference_is_what_is_compiled_in_and_checks() {
+    let shown = Site::with("").run(&["config", "show-default"]).stdout;
+    assert_eq!(shown, quicklogin::config::DEFAULTS);
+    assert_eq!(Site::with(&shown).run(&["config", "check"]).code, Some(0));
+    let fleet = Site::with(include_str!("../../config/fleet.toml")).run(&["config", "check"]);
+    assert_eq!((fleet.code, fleet.stdout.contains("a fleet on RabbitMQ and Redis")), (Some(0), true));
+}
+
+#[tokio::test]
+async fn serve_without_apps_says_that_wechat_is_simulated_on_every_result() {
+    let (gateway, simulator) = (free_port(), free_port());
+    let listen = format!("gateway.listen = \"127.0.0.1:{gateway}\"\nsimulator.listen = \"127.0.0.1:{simulator}\"");
+    let site = Site::with(&listen);
+    let mut serve = site.start(&["serve"], LISTENING);
+    let minted = post(&format!("http://127.0.0.1:{simulator}/sim/codes"), &json!({})).await;
+    let logins = format!("http://127.0.0.1:{gateway}/v1/logins");
+    let pending = post(&logins, &json!({"code": minted["code"]})).await;
+    let url = format!("{logins}/{}?wait=20", pending["request_id"].as_str().expect("an id"));
+    let result = get(&url).await;
+    assert_eq!(result["phone_info"]["phoneNumber"], minted["phoneNumber"]);
+    assert_eq!(result["simulated"], true);
+    assert!(serve.said().contains("SIMULATED") && serve.said().contains("nothing survives a restart"));
+    serve.terminate();
+    assert_eq!(serve.end_within(SOON).and_then(|status| status.code()), Some(0));
+}
+
+#[tokio::test]
+async fn a_fleet_of_processes_logs_people_in_and_drains_at_sigterm() {
+    let servers = Servers::start();
+    let site = Site::with(&servers.settings(&app()));
+    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let mut gateway = site.start(&["gateway"], LISTENING);
+    let mut workers = [site.start(&["worker"], CONSUMING), site.start(&["worker"], CONSUMING)];
+    let slow = json!({"count": 40, "script": [{"delay_ms": 1200}]});
+    let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &slow).await;
+    let mut waiting = Vec::new();
+    for tap in minted.as_array().expect("forty codes") {
+        let pending = post(&format!("{}/v1/logins", servers.gateway_url()), &json!({"code": tap["code"]})).await;
+        waiting.push((pending["request_id"].as_str().expect("an id").to_owned(), tap["phoneNumber"].clone()));
+    }
+    eventually("they are being asked", async || {
+        get(&format!("{}/sim/asked?codes=false", servers.simulator_url())).await["phone"]["calls"] == 40
+    })
+    .await;
+    let began = Instant::now();
+    workers.iter_mut().for_each(|worker| worker.terminate());
+    for worker in &mut workers {
+        assert_eq!(worker.end_within(SOON).and_then(|status| status.code()), Some(0), "{}", worker.said());
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "a drain takes as long as what is in hand");
+    for (request_id, phone) in waiting {
+        let result = get(&format!("{}/v1/logins/{request_id}", servers.gateway_url())).await;
+        assert_eq!((&result["phone_info"]["phoneNumber"], &result["attempts"]), (&phone, &json!(1)), "{result}");
+        assert_eq!(result["simulated"], Value::Null, "the fleet does not know who answers at wechat.base_url");
+    }
+    gateway.terminate();
+    assert_eq!(gateway.end_within(SOON).and_then(|status| status.code()), Some(0));
+    let depth = Broker::shared().queue_depths(&servers.vhost)["quicklogin.logins"];
+    assert_eq!((depth.ready, depth.unacked, depth.consumers), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_worker_drains_within_its_time_and_gives_back_the_rest() {
+    let servers = Servers::start();
+    let site = Site::with(&servers.settings(&format!("worker.drain_s = 1\n{}", app())));
+    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let mut worker = site.start(&["worker"], CONSUMING);
+    let hanging = json!({"script": ["hang_before"]});
+    let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &hanging).await;
+    let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
+    let body = request(minted["code"].as_str().expect("a code")).encode();
+    publisher.publish("quicklogin", "login", &body, Default::default()).await.expect("it is connected");
+    eventually("it is being asked", async || {
+        get(&format!("{}/sim/asked?codes=false", servers.simulator_url())).await["phone"]["calls"] == 1
+    })
+    .await;
+    worker.terminate();
+    assert_eq!(
+        worker.end_within(Duration::from_secs(4)).and_then(|status| status.code()),
+        Some(0),
+        "{}",
+        worker.said()
+    );
+    assert_eq!(Broker::shared().queue_depths(&servers.vhost)["quicklogin.logins"].ready, 1);
+}
+
+#[tokio::test]
+async fn login_prints_the_number_or_says_why_not() {
+    let servers = Servers::start();
+    let site = Site::with(&servers.settings(&app()));
+    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let _worker = site.start(&["worker"], CONSUMING);
+    let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &json!({})).await;
+    let code = minted["code"].as_str().expect("a code");
+    let ended = site.run(&["login", code]);
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), minted["phoneNumber"].as_str().expect("a number")));
+    let again = site.run(&["login", code]);
+    assert_eq!((again.code, again.stdout.as_str()), (Some(1), ""));
+    assert!(again.stderr.contains("invalid_code (WeChat said 40029") && again.stderr.contains("hint: ask the user"));
+}

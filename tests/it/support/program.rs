@@ -1,0 +1,121 @@
+//! The program itself, as an operator starts it: a settings file, a command, what it says, how it ends.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::process::{Process, folder, free_port};
+use crate::support::rabbit::{Broker, Vhost};
+use crate::support::redis::Redis;
+
+const QUICKLOGIN: &str = env!("CARGO_BIN_EXE_quicklogin");
+/// A process is up, or down, in this time, on a busy machine too.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A folder with settings, and the processes that were started from it.
+pub(crate) struct Site {
+    folder: TempDir,
+    started: std::cell::Cell<usize>,
+}
+
+/// What a command that has ended said.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Site {
+    /// A site with these settings.
+    pub(crate) fn with(settings: &str) -> Self {
+        let folder = folder("site");
+        fs::write(folder.path().join("quicklogin.toml"), settings).expect("the folder is ours to write");
+        Self { folder, started: std::cell::Cell::new(0) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(QUICKLOGIN);
+        command.current_dir(self.path()).arg("--config").arg("quicklogin.toml").args(arguments).env_clear();
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs a command to its end, with these variables.
+    pub(crate) fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        let (out, err) = (self.path().join("stdout"), self.path().join("stderr"));
+        let file = |path: &Path| fs::File::create(path).expect("the folder is ours to write");
+        let mut process = Process::spawn_into("quicklogin", command, file(&out), file(&err), &err);
+        let status =
+            process.end_within(SOON).unwrap_or_else(|| panic!("{arguments:?} ends; it said {}", process.said()));
+        let read = |path: PathBuf| fs::read_to_string(path).expect("it said text");
+        Ended { code: status.code(), stdout: read(out), stderr: read(err) }
+    }
+
+    /// Starts a command and waits until it has said `ready`.
+    pub(crate) fn start(&self, arguments: &[&str], ready: &str) -> Process {
+        let number = self.started.get();
+        self.started.set(number + 1);
+        let log = self.path().join(format!("{}-{number}.log", arguments[0]));
+        let mut process = Process::spawn("quicklogin", self.command(arguments), &log);
+        let is_ready = || fs::read_to_string(&log).is_ok_and(|said| said.contains(ready));
+        process.ready_within(SOON, is_ready).unwrap_or_else(|error| panic!("{error}"));
+        process
+    }
+
+    /// All that was said by all that was started.
+    pub(crate) fn logs(&self) -> String {
+        let entries = fs::read_dir(self.path()).expect("the folder is ours");
+        let logs = entries.map(|entry| entry.expect("an entry").path());
+        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log"))
+            .map(|path| fs::read_to_string(path).expect("a log is text"))
+            .collect()
+    }
+}
+
+/// The servers and ports of a fleet of processes.
+pub(crate) struct Servers {
+    pub(crate) vhost: Vhost,
+    pub(crate) redis: Redis,
+    pub(crate) wechat_port: u16,
+    pub(crate) gateway_port: u16,
+}
+
+impl Servers {
+    pub(crate) fn start() -> Self {
+        let (vhost, redis) = (Broker::shared().vhost(), Redis::start());
+        Self { vhost, redis, wechat_port: free_port(), gateway_port: free_port() }
+    }
+
+    /// Settings for this fleet; `more` is appended as it is.
+    pub(crate) fn settings(&self, more: &str) -> String {
+        let Self { vhost, redis, wechat_port, gateway_port } = self;
+        format!(
+            "rabbitmq.url = \"{}\"\nredis.url = \"{}\"\nops.listen = \"127.0.0.1:0\"\n\
+             gateway.listen = \"127.0.0.1:{gateway_port}\"\nsimulator.listen = \"127.0.0.1:{wechat_port}\"\n\
+             wechat.base_url = \"http://127.0.0.1:{wechat_port}\"\n{more}\n",
+            vhost.url(),
+            redis.url(),
+        )
+    }
+
+    pub(crate) fn gateway_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.gateway_port)
+    }
+
+    pub(crate) fn simulator_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.wechat_port)
+    }
+}
