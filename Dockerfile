@@ -20,7 +20,7 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin quicklogin
+    && useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin quicklogin
 COPY --from=build /src/target/release/quicklogin /usr/local/bin/quicklogin
 USER quicklogin
 # A gateway's address, a worker's /livez, /readyz and /metrics, the simulator.

@@ -12,7 +12,7 @@ use crate::support::rabbit::Broker;
 async fn fleet() -> Fleet {
     let plan = Plan::on(Ground::RabbitAndRedis);
     let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
-    Plan { workers: 2, limits, ..plan }.start().await
+    Plan { workers: 2, limits, durable_store: true, ..plan }.start().await
 }
 
 /// Publishes so many logins that take a while, and lets `trouble` happen in the midst of them; then every one must

@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) max_waiting: usize,
     /// How many requests the queue holds.
     pub(crate) max_length: u32,
+    /// Redis keeps what it has confirmed when it is killed.
+    pub(crate) durable_store: bool,
     /// Nothing answers at WeChat's address.
     pub(crate) wechat_unreachable: bool,
 }
@@ -75,6 +77,7 @@ impl Plan {
             keys: vec![],
             max_waiting: 1000,
             max_length: 100_000,
+            durable_store: false,
             wechat_unreachable: false,
         }
     }
@@ -120,7 +123,10 @@ impl Fleet {
         }
         let servers = match plan.ground {
             Ground::Embedded => None,
-            Ground::RabbitAndRedis => Some((Broker::shared().vhost(), Redis::start())),
+            Ground::RabbitAndRedis => {
+                let redis = if plan.durable_store { Redis::start_durable() } else { Redis::start() };
+                Some((Broker::shared().vhost(), redis))
+            }
         };
         let (queue, store) = open(&plan, servers.as_ref(), &tracker, &stop);
         let mut fleet = Self {
@@ -252,7 +258,7 @@ impl Fleet {
         }
     }
 
-    /// Bodies of the dead letters so far.
+    /// How often WeChat was asked for a phone number.
     pub(crate) fn asked_for_phones(&self) -> u64 {
         self.simulator.asked_without_codes().phone.calls
     }

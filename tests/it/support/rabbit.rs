@@ -112,9 +112,10 @@ impl Broker {
     /// Of every queue of a vhost, by name.
     ///
     /// Asks the queues themselves: the numbers that RabbitMQ's own tools show for quorum queues are up to 5 s old.
+    /// A queue that is just being made or deleted answers nobody, and is left out.
     pub(crate) fn queue_depths(&self, vhost: &Vhost) -> BTreeMap<String, Depth> {
         let said = self.eval(&format!(
-            r#"lists:flatten([begin
+            r#"lists:flatten([try
                  {{resource, _, _, Name}} = amqqueue:get_name(Q),
                  Ask = fun(F) -> {{ok, {{_, N}}, _}} = ra:local_query(amqqueue:get_pid(Q), F), N end,
                  Counts = case amqqueue:get_type(Q) of
@@ -123,6 +124,7 @@ impl Broker {
                    _ -> [N || {{_, N}} <- rabbit_amqqueue:info(Q, [messages_ready, messages_unacknowledged, consumers])]
                  end,
                  io_lib:format("~b ~b ~b ~s;", Counts ++ [Name])
+               catch error:_ -> []
                end || Q <- rabbit_amqqueue:list(<<"{}">>)])"#,
             vhost.name
         ));
