@@ -25,6 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// AMQP timestamps are in seconds; larger ones than this are taken for ms, which some publishers send.
 const LARGEST_SECONDS: u64 = 100_000_000_000;
+/// Bound on saying goodbye to a broker that may be gone.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
 const SENT_AHEAD: Duration = Duration::from_millis(50);
 
@@ -157,7 +159,7 @@ impl Supervisor {
             () = self.stop.cancelled() => return End::Stopped,
         };
         let end = self.consume(&connection).await.unwrap_or_else(|error| End::Lost(error.to_string()));
-        let _ = timeout(Duration::from_secs(1), connection.close(200, "bye".into())).await;
+        let _ = timeout(GOODBYE, connection.close(200, "bye".into())).await;
         end
     }
 
@@ -176,7 +178,10 @@ impl Supervisor {
         let consumer = bounded(consuming).await?;
         self.consuming.send_replace(true);
         info!(queue = settings.queue, "consuming");
-        Ok(self.session(&channel, consumer, events).await)
+        let end = self.session(&channel, consumer, events).await;
+        // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes.
+        let _ = timeout(GOODBYE, channel.close(200, "bye".into())).await;
+        Ok(end)
     }
 
     /// Hands out deliveries until something ends it; after a stop, settles what is still in hand.

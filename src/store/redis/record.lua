@@ -2,8 +2,11 @@
 -- A success replaces a failure, nothing replaces a success, and a failure is only for the owner of the claim to write.
 local succeeded = ARGV[2] == '1'
 local earlier = redis.call('GET', KEYS[1])
-if earlier and (not succeeded or cjson.decode(earlier).status == 'succeeded') then
-  return 'kept'
+if earlier then
+  local readable, result = pcall(cjson.decode, earlier)
+  if not succeeded or (readable and result.status == 'succeeded') then
+    return 'kept'
+  end
 end
 if not succeeded then
   local owner = redis.call('HGET', KEYS[2], 'owner')

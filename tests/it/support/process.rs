@@ -66,9 +66,10 @@ impl Process {
         self.child.wait().expect("it is our child");
     }
 
-    /// SIGSTOP: its connections stay open, and nothing answers.
+    /// SIGSTOP: its connections stay open, and nothing answers. Returns when the last of its threads has stopped.
     pub(crate) fn freeze(&mut self) {
         signal(self.child.id(), libc::SIGSTOP).expect("it is our child");
+        wait_until_stopped(self.child.id());
         self.frozen = true;
     }
 
@@ -248,6 +249,14 @@ fn end_with_us(command: &mut Command) {
 
 #[cfg(not(target_os = "linux"))]
 fn end_with_us(_command: &mut Command) {}
+
+fn wait_until_stopped(pid: u32) {
+    #[expect(unsafe_code, reason = "std has no word for a child that has stopped; the memory is a local of ours")]
+    unsafe {
+        let mut stopped = std::mem::zeroed();
+        libc::waitid(libc::P_PID, pid, &raw mut stopped, libc::WSTOPPED | libc::WNOWAIT);
+    }
+}
 
 fn signal(pid: u32, number: libc::c_int) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).expect("the system gave us this pid");
