@@ -40,6 +40,18 @@ impl Backend {
         matches!(self, Self::Embedded)
     }
 
+    /// Whether the URLs can be used, without connecting.
+    pub fn check(&self) -> Result<(), BadBackend> {
+        match self {
+            Self::Embedded => Ok(()),
+            Self::Fleet { rabbitmq, redis } => {
+                rabbitmq.check()?;
+                redis.check()?;
+                Ok(())
+            }
+        }
+    }
+
     /// Makes the handles. Connections are made in the background, until `stop`.
     pub fn open(self, tracker: &TaskTracker, stop: &CancellationToken) -> Result<(Queue, Store), BadBackend> {
         match self {

@@ -1,4 +1,4 @@
-//! The wall clock, read in one place. What only measures a span uses tokio's clock, which tests can pause.
+//! The wall clock, for points in time that go on the wire. What waits uses tokio's clock, which tests can pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -24,7 +24,7 @@ use assemble::Process;
 #[derive(Parser)]
 #[command(name = "quicklogin", version)]
 pub struct Cli {
-    /// Settings in TOML; `quicklogin config show-default` prints the reference. The environment overrides it.
+    /// Settings in TOML; `quicklogin config show --default` prints the reference. The environment overrides it.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -55,7 +55,7 @@ const DEFAULT_FILTER: &str = "info";
 
 /// Why a command did not do what it should.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandError {
     what: String,
     hint: Option<String>,
     kind: Kind,
@@ -70,7 +70,7 @@ enum Kind {
 }
 
 /// Runs one command to its end.
-pub fn run(cli: Cli) -> Result<(), Failure> {
+pub fn run(cli: Cli) -> Result<(), CommandError> {
     let settings = Settings::load(cli.config.as_deref());
     let command = cli.command.unwrap_or(Command::Serve);
     if let Command::Config(action) = command {
@@ -82,8 +82,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(_) if settings.log.filter == DEFAULT_FILTER => "warn",
         _ => &settings.log.filter,
     };
-    telemetry::start(filter, settings.log.format)
-        .map_err(|bad| Failure::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\""))?;
+    telemetry::start(filter, settings.log.format).map_err(|bad| {
+        CommandError::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\"")
+    })?;
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("another TLS provider was installed before");
     }
@@ -106,11 +107,11 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     })
 }
 
-fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
-    builder.enable_all().build().map_err(|error| Failure::at_run_time(format!("no async runtime: {error}")))
+fn runtime(mut builder: Builder) -> Result<Runtime, CommandError> {
+    builder.enable_all().build().map_err(|error| CommandError::at_run_time(format!("no async runtime: {error}")))
 }
 
-impl Failure {
+impl CommandError {
     fn at_run_time(what: impl Into<String>) -> Self {
         Self { what: what.into(), hint: None, kind: Kind::AtRunTime }
     }
@@ -137,13 +138,13 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl From<BadSettings> for Failure {
+impl From<BadSettings> for CommandError {
     fn from(bad: BadSettings) -> Self {
         Self::settings(bad.to_string(), bad.hint())
     }

@@ -10,14 +10,17 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], [`clock`];
-//! * WeChat: [`wechat`] (what it says), [`verdict`] (what that means for a login), [`token`] (what it wants to see);
-//! * the line: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, [`backend`] (which of both),
-//!   [`worker`] (decode → claim → exchange ⇄ judge → record → settle), [`gateway`];
-//! * the house: [`meters`], [`ops`], [`simulator`] (a WeChat on this machine);
+//! * nouns: [`secret`], [`login`], [`traceparent`], and two helpers, [`clock`] and [`backoff`];
+//! * WeChat: [`wechat`], what it says;
+//! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
+//!   [`backend`], which of both;
+//! * the line: [`meters`], [`token`] (what WeChat wants to see), [`verdict`] (what an answer means for a login),
+//!   [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
+//! * the faces: [`ops`], [`gateway`], and [`simulator`], a WeChat on this machine;
 //! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
 
 pub mod backend;
+pub mod backoff;
 pub mod clock;
 pub mod commands;
 pub mod config;

@@ -1,6 +1,6 @@
 //! The nouns of a login and their wire form: what comes in by the queue and what is written to the store.
 //!
-//! No I/O, no clock, no async. Everything is parsed once, here, into types that cannot be wrong.
+//! No I/O, no async. Everything is parsed once, here, into types that cannot be wrong.
 
 mod names;
 mod reason;

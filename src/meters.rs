@@ -82,7 +82,7 @@ impl Meters {
         }))
     }
 
-    /// A delivery is in hand until the answer is dropped.
+    /// A delivery is in hand until this guard is dropped.
     pub fn take_in_hand(&self) -> InHand {
         self.0.in_hand.inc();
         InHand { meters: self.clone(), since: Instant::now() }

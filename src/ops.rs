@@ -72,7 +72,7 @@ impl Readiness {
         if self.stopping.is_cancelled() {
             missing.push("stopping");
         }
-        if !matches!(timeout(ANSWERS_WITHIN, self.store.ping()).await, Ok(Ok(()))) {
+        if !matches!(timeout(ANSWERS_WITHIN, self.store.check_writable()).await, Ok(Ok(()))) {
             missing.push("store");
         }
         if let Some(queue) = &self.publishes_to

@@ -1,7 +1,7 @@
 //! Where login requests wait: RabbitMQ for a fleet, memory for one process.
 //!
-//! Only this file knows that there are two. Both deliver at least once, bound what is in hand, refuse what does not
-//! fit, and put a delivery back that was dropped unsettled.
+//! Only this file knows that there are two. Both deliver at least once, refuse what does not fit, and put a delivery
+//! back that was dropped unsettled. RabbitMQ is also told how much may be in hand; in memory, the slots bound that.
 
 mod memory;
 mod rabbit;
@@ -135,6 +135,14 @@ impl Consumer {
         match self {
             Self::Memory(memory) => memory.consuming(),
             Self::Rabbit(rabbit) => rabbit.consuming(),
+        }
+    }
+
+    /// Puts back what was fetched and not yet handed out, after the stop.
+    pub fn give_back(&mut self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Rabbit(rabbit) => rabbit.give_back(),
         }
     }
 

@@ -102,11 +102,11 @@ impl Store {
         redis::Redis::open(settings, tracker, stop).map(Self::Redis)
     }
 
-    /// Whether the store answers.
-    pub async fn ping(&self) -> Result<(), StoreAway> {
+    /// Whether the store takes a write: one that answers but is full or read-only is no use.
+    pub async fn check_writable(&self) -> Result<(), StoreAway> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Redis(redis) => redis.ping().await,
+            Self::Redis(redis) => redis.check_writable().await,
         }
     }
 

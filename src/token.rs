@@ -41,7 +41,7 @@ pub enum TokenFault {
     Wechat(Fault),
     /// The store that the fleet shares it in is away.
     Store,
-    /// Another worker was asked to refresh it, and time was up before it had.
+    /// Somebody, here or in another worker, is fetching it, and time was up before it was there.
     Awaited,
 }
 
@@ -275,7 +275,7 @@ impl std::fmt::Display for TokenFault {
             Self::StillRefused(refusal) => write!(f, "WeChat refuses its own token with errcode {}", refusal.errcode),
             Self::Wechat(fault) => fault.fmt(f),
             Self::Store => f.write_str("the store is away"),
-            Self::Awaited => f.write_str("another worker's refresh took too long"),
+            Self::Awaited => f.write_str("it took too long to fetch"),
         }
     }
 }

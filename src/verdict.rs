@@ -2,6 +2,9 @@
 //!
 //! Pure: no clock, no I/O, no async, no randomness of its own, so that the whole table can be tested as a table.
 
+use std::time::Duration;
+
+use crate::backoff::Backoff;
 use crate::login::{Advice, AppId, Failure, Outcome, PhoneInfo, Reason, UnixMs, WechatAnswer};
 use crate::token::TokenFault;
 use crate::wechat::errcode::{self, PhoneErrcode, TokenErrcode};
@@ -9,6 +12,11 @@ use crate::wechat::{Fault, Reply};
 
 /// How often a login may be asked again with another token; each must differ from the one that failed.
 const MAX_OTHER_TOKENS: u32 = 3;
+
+/// WeChat is away or busy: soon, since it is mostly over at once.
+const BUSY: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(3) };
+/// A quota of a minute is not over in a moment, and every call counts against it.
+const THROTTLED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
 
 /// What to do next with a login.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +32,7 @@ pub enum Verdict {
     OtherToken,
 }
 
-/// What has happened to a login so far; `judge` reads it, the line keeps it.
+/// What has happened to a login so far. The line counts how often it asks; judging notes the rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     /// How often WeChat was asked with this code, by any worker.
@@ -50,16 +58,14 @@ pub struct Moment {
 
 /// Judges WeChat's answer to an exchange for `appid`.
 pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History, moment: Moment) -> Verdict {
+    history.unheard |= answer.as_ref().is_err_and(|fault| !fault.surely_not_taken());
     match answer {
         Ok(Reply::Phone(phone)) => Verdict::Conclude(check_watermark(phone, appid)),
         Ok(Reply::Refused(refusal)) => judge_refusal(refusal, history, moment),
         Err(Fault::Unreachable(_) | Fault::Busy(_)) => wait(Reason::Unavailable, None, BUSY, history, moment),
         Err(Fault::Throttled) => wait(Reason::Throttled, None, THROTTLED, history, moment),
+        Err(Fault::Unheard(_)) => wait(Reason::InDoubt, None, BUSY, history, moment),
         Err(Fault::Unreadable(_)) => conclude(Reason::BadAnswer, None),
-        Err(Fault::Unheard(_)) => {
-            history.unheard = true;
-            wait(Reason::InDoubt, None, BUSY, history, moment)
-        }
     }
 }
 
@@ -80,11 +86,12 @@ pub fn judge_token(fault: &TokenFault, history: &mut History, moment: Moment) ->
     }
 }
 
-/// The outcome of a login whose time is up before it is asked (again).
-pub fn time_up(history: &History) -> Outcome {
+/// The outcome of a login whose time is up, with nothing heard last that would say more: its code is `too_old`, or the
+/// patience is over.
+pub fn time_up(history: &History, too_old: bool) -> Outcome {
     let reason = match history {
         History { unheard: true, .. } => Reason::InDoubt,
-        History { asked: 0, .. } => Reason::Expired,
+        History { asked: 0, .. } if too_old => Reason::Expired,
         _ => Reason::Unavailable,
     };
     Outcome::Failed(Failure::new(reason))
@@ -103,7 +110,10 @@ fn judge_refusal(refusal: &WechatAnswer, history: &mut History, moment: Moment) 
     match errcode::of_phone(refusal.errcode) {
         PhoneErrcode::Busy => wait(Reason::Unavailable, answer, BUSY, history, moment),
         PhoneErrcode::Throttled => wait(Reason::Throttled, answer, THROTTLED, history, moment),
-        PhoneErrcode::BadToken if history.other_tokens < MAX_OTHER_TOKENS => Verdict::OtherToken,
+        PhoneErrcode::BadToken if history.other_tokens < MAX_OTHER_TOKENS => {
+            history.other_tokens += 1;
+            Verdict::OtherToken
+        }
         PhoneErrcode::BadToken => no_token(answer, Advice::FixSetup),
         PhoneErrcode::DeadCode if history.unheard => conclude(Reason::InDoubt, answer),
         PhoneErrcode::DeadCode => conclude(Reason::InvalidCode, answer),
@@ -137,22 +147,9 @@ fn no_token(answer: Option<&WechatAnswer>, advice: Advice) -> Verdict {
     Verdict::Conclude(Outcome::Failed(failure))
 }
 
-/// How pauses grow: doubling from the first to the longest, in ms.
-#[derive(Clone, Copy)]
-struct Backoff {
-    first_ms: u64,
-    longest_ms: u64,
-}
-
-/// WeChat is away or busy: soon, since it is mostly over at once.
-const BUSY: Backoff = Backoff { first_ms: 200, longest_ms: 3_000 };
-/// A quota of a minute is not over in a moment, and every call counts against it.
-const THROTTLED: Backoff = Backoff { first_ms: 1_000, longest_ms: 5_000 };
-
-/// The next pause, between half and all of the step; none when it would not end in time.
+/// The next pause in ms; none when it would not end in time.
 fn pause(backoff: Backoff, history: &mut History, moment: Moment) -> Option<u64> {
-    let step = backoff.first_ms.saturating_mul(1 << history.pauses.min(10)).min(backoff.longest_ms);
-    let after_ms = step / 2 + (step as f64 / 2.0 * moment.dice) as u64;
+    let after_ms = backoff.pause(history.pauses, moment.dice).as_millis() as u64;
     history.pauses += 1;
     (moment.now_ms + after_ms < moment.until_ms).then_some(after_ms)
 }
@@ -306,21 +303,20 @@ mod tests {
 
     #[test]
     fn time_that_is_up_is_in_doubt_only_after_an_unheard_answer() {
-        assert_eq!(time_up(&History::default()), Outcome::Failed(Failure::new(Reason::Expired)));
-        assert_eq!(time_up(&heard()), Outcome::Failed(Failure::new(Unavailable)));
-        assert_eq!(time_up(&unheard()), Outcome::Failed(Failure::new(InDoubt)));
+        let up = |history: &History, too_old| reason(&Verdict::Conclude(time_up(history, too_old))).map(|(why, _)| why);
+        assert_eq!(up(&History::default(), true), Some(Reason::Expired));
+        assert_eq!(up(&History::default(), false), Some(Unavailable), "a young code that nobody could ask with");
+        assert_eq!(up(&heard(), true), Some(Unavailable));
+        assert_eq!(up(&unheard(), true), Some(InDoubt));
     }
 
     #[test]
-    fn pauses_double_to_a_bound_and_are_spread_by_dice() {
+    fn each_pause_is_longer_than_the_one_before() {
         let mut history = heard();
-        let pauses: Vec<u64> = (0..7)
-            .map(|_| match judge(&refused(-1), &app(), &mut history, Moment { dice: 1.0, ..EARLY }) {
-                Verdict::AskAgain { after_ms } => after_ms,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(pauses, [200, 400, 800, 1600, 3000, 3000, 3000]);
-        assert_eq!(pause(BUSY, &mut heard(), Moment { dice: 0.0, ..EARLY }), Some(100));
+        let mut pauses = (0..3).map(|_| match judge(&refused(-1), &app(), &mut history, EARLY) {
+            Verdict::AskAgain { after_ms } => after_ms,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!([pauses.next(), pauses.next(), pauses.next()], [Some(150), Some(300), Some(600)]);
     }
 }

@@ -13,13 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use crate::backoff::Backoff;
 use crate::clock;
 use crate::login::{Failure, LoginRequest, LoginResult, Outcome, Reason, RequestId, SealingKey, Undecodable, UnixMs};
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Settlement};
-use crate::store::{Claim, Claimed, FinishedResult, Recorded, Store};
+use crate::store::{Claim, Claimed, FinishedResult, Recorded, Store, StoreAway};
 use crate::token::Tokens;
 use crate::wechat::Client;
 
@@ -31,9 +32,8 @@ const CLAIM_KEPT_AFTER: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// From the hard stop to the end of everything in hand.
 const LAST_WORDS: Duration = Duration::from_millis(300);
-/// Pauses while the store is away, doubling.
-const SHORTEST_STORE_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses while the store is away.
+const STORE_AWAY: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
 /// How long logins may take.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +91,7 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
         let Some(delivery) = consumer.next().await else { break };
         in_hand.spawn(worker.clone().work_on(delivery, slot, stop.hard.clone()));
     }
+    consumer.give_back();
     in_hand.close();
     info!(in_hand = in_hand.len(), "taking no more logins; finishing those in hand");
     in_hand.wait().await;
@@ -139,17 +140,18 @@ impl Worker {
             }
         };
         loop {
-            let asked_at = Instant::now();
-            let Some(claimed) = self.claim(&id).await else { return Settlement::Ack };
+            let Some((claimed, leased_until)) = self.claim(&id).await else { return Settlement::Ack };
             let conclusion = match &decoded {
                 Err(problem) => Some(unasked(Reason::InvalidRequest, problem.clone(), &claimed)),
-                Ok(request) => self.conclude(request, delivery, &claimed, asked_at + self.lease(), hard).await,
+                Ok(request) => self.conclude(request, delivery, &claimed, leased_until, hard).await,
             };
             match conclusion {
                 Some(conclusion) => {
                     let result = self.result(&id, decoded.as_ref().ok(), conclusion);
-                    self.record(&result, &claimed).await;
-                    self.log(&result, delivery, began);
+                    match self.record(&result, &claimed).await {
+                        Recorded::Written => self.log(&result, delivery, began),
+                        Recorded::Kept | Recorded::NotMine => debug!(request_id = %id, "concluded by somebody else"),
+                    }
                     return Settlement::Ack;
                 }
                 None if hard.is_cancelled() => return Settlement::Requeue,
@@ -159,19 +161,17 @@ impl Worker {
         }
     }
 
-    /// Claims the login, however long it takes. None: it has its result already.
-    async fn claim(&self, id: &RequestId) -> Option<Claimed> {
+    /// Claims the login, however long it takes, and says until when it is ours. None: it has its result already.
+    async fn claim(&self, id: &RequestId) -> Option<(Claimed, Instant)> {
         let keep = self.0.limits.code_life + CLAIM_KEPT_AFTER;
-        let mut pause = SHORTEST_STORE_PAUSE;
+        let mut failures = 0;
         loop {
+            let began = Instant::now();
             match self.0.store.claim(id, self.lease(), keep).await {
-                Ok(Claim::Mine(claimed)) => return Some(claimed),
+                Ok(Claim::Mine(claimed)) => return Some((claimed, began + self.lease())),
                 Ok(Claim::Recorded) => return None,
                 Ok(Claim::Held { left }) => sleep(left.min(LOOK_EVERY)).await,
-                Err(_) => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_STORE_PAUSE);
-                }
+                Err(fault) => store_away(id, &fault, &mut failures).await,
             }
         }
     }
@@ -193,30 +193,26 @@ impl Worker {
     }
 
     /// Writes the result, however long that takes: an answer of WeChat's cannot be had again.
-    async fn record(&self, result: &LoginResult, claimed: &Claimed) {
+    async fn record(&self, result: &LoginResult, claimed: &Claimed) -> Recorded {
         let finished = FinishedResult {
             json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
             succeeded: matches!(result.outcome, Outcome::Succeeded(_)),
             ttl: self.0.limits.result_ttl,
         };
-        let mut pause = SHORTEST_STORE_PAUSE;
+        let mut failures = 0;
         let held = Held(result);
-        loop {
+        let recorded = loop {
             match self.0.store.record(&result.request_id, claimed, &finished).await {
-                Ok(Recorded::Written) => self.0.meters.concluded(result.outcome.as_str()),
-                Ok(Recorded::Kept | Recorded::NotMine) => {}
-                Err(_) => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_STORE_PAUSE);
-                    continue;
-                }
+                Ok(recorded) => break recorded,
+                Err(fault) => store_away(&result.request_id, &fault, &mut failures).await,
             }
-            std::mem::forget(held);
-            return;
-        }
+        };
+        std::mem::forget(held);
+        recorded
     }
 
     fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
+        self.0.meters.concluded(result.outcome.as_str());
         let answer = match &result.outcome {
             Outcome::Failed(failure) => failure.answer.as_ref(),
             Outcome::Succeeded(_) => None,
@@ -247,6 +243,15 @@ impl Drop for Held<'_> {
             "stopped before the result could be written"
         );
     }
+}
+
+/// Tells the first time that the store is away, and waits each time.
+async fn store_away(id: &RequestId, fault: &StoreAway, failures: &mut u32) {
+    if *failures == 0 {
+        warn!(request_id = %id, %fault, "a login waits for the store");
+    }
+    sleep(STORE_AWAY.pause(*failures, fastrand::f64())).await;
+    *failures += 1;
 }
 
 /// Returns a moment after the hard stop: logins that only wait use it to give their claim back.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::backend::Backend;
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::config::Settings;
 use crate::gateway::{self, Keys};
 use crate::login::AppId;
@@ -54,28 +54,28 @@ impl Process {
     }
 
     /// Stops softly and then hard on signals, as the settings say.
-    pub(super) fn stop_on_signals(&self) -> Result<(), Failure> {
+    pub(super) fn stop_on_signals(&self) -> Result<(), CommandError> {
         let drain = Duration::from_secs(self.settings.worker.drain_s);
         self.shutdown
             .on_signals(drain)
-            .map_err(|error| Failure::at_run_time(format!("signals cannot be listened to: {error}")))
+            .map_err(|error| CommandError::at_run_time(format!("signals cannot be listened to: {error}")))
     }
 
-    /// Waits for the background and ends it.
+    /// Ends the background and waits for it, a little.
     pub(super) async fn finish(&self) {
         self.shutdown.finish(FINISH_WITHIN).await;
     }
 
-    pub(super) fn open(&self, backend: Backend) -> Result<Opened, Failure> {
+    pub(super) fn open(&self, backend: Backend) -> Result<Opened, CommandError> {
         let Shutdown { stop, tracker } = &self.shutdown;
         let (queue, store) = backend.open(tracker, &stop.hard).map_err(|bad| {
-            Failure::settings(bad.to_string(), "see rabbitmq.url and redis.url in config/default.toml")
+            CommandError::settings(bad.to_string(), "see rabbitmq.url and redis.url in config/default.toml")
         })?;
         Ok(Opened { queue, store })
     }
 
     /// WeChat itself, for the configured apps; there must be one.
-    pub(super) fn wechat(&self) -> Result<Upstream, Failure> {
+    pub(super) fn wechat(&self) -> Result<Upstream, CommandError> {
         let apps = self.settings.apps()?;
         if apps.is_empty() {
             return Err(no_app());
@@ -83,14 +83,22 @@ impl Process {
         Ok(Upstream { client: self.settings.wechat()?, apps, simulated: false })
     }
 
-    pub(super) fn worker(&self, opened: &Opened, upstream: Upstream) -> Result<Worker, Failure> {
+    pub(super) fn worker(&self, opened: &Opened, upstream: Upstream) -> Result<Worker, CommandError> {
         let Upstream { client, apps, simulated } = upstream;
         let plain_http = client.base_url.scheme() == "http";
         let loopback = matches!(client.base_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         if plain_http && !loopback {
             tracing::warn!("wechat.base_url is plain http: codes, tokens and phone numbers can be read on the way");
         }
-        let client = Client::new(&client).map_err(|error| Failure::at_run_time(error.to_string()))?;
+        let (ttl_s, life_s) = (self.settings.result.ttl_s, self.settings.login.code_life_s);
+        if ttl_s < life_s {
+            tracing::warn!(
+                ttl_s,
+                life_s,
+                "result.ttl_s is shorter than login.code_life_s: a request that is delivered again after its result is gone is asked again"
+            );
+        }
+        let client = Client::new(&client).map_err(|error| CommandError::at_run_time(error.to_string()))?;
         let (store, meters) = (opened.store.clone(), self.meters.clone());
         let tracker = self.shutdown.tracker.clone();
         let tokens = Tokens::new(apps, store.clone(), client.clone(), tracker, meters.clone());
@@ -127,6 +135,17 @@ impl Process {
         }
     }
 
+    /// Serves the gateway until the soft stop has ended its last call, or the hard stop all of them.
+    pub(super) async fn serve_gateway(&self, parts: gateway::Parts, listener: TcpListener) -> Result<(), CommandError> {
+        let Shutdown { stop, tracker } = &self.shutdown;
+        tokio::select! {
+            served = gateway::serve(parts, listener, tracker.clone(), stop.soft.clone()) => {
+                served.map_err(|error| CommandError::at_run_time(format!("the gateway failed: {error}")))
+            }
+            () = stop.hard.cancelled() => Ok(()),
+        }
+    }
+
     /// What a process depends on that publishes, or consumes, or both.
     pub(super) fn readiness(&self, opened: &Opened, publishes: bool, consumer: Option<&Consumer>) -> Readiness {
         Readiness {
@@ -153,44 +172,49 @@ impl Process {
         });
     }
 
-    /// Starts a simulator with one app and says so; everything in this process then talks to it.
-    pub(super) async fn simulate(&self, listener: TcpListener) -> Result<(Simulator, Upstream), Failure> {
+    /// Starts a simulator that knows `apps`, or one app of its own where there are none.
+    pub(super) fn simulate(
+        &self,
+        listener: TcpListener,
+        mut apps: Vec<App>,
+    ) -> Result<(Simulator, Upstream), CommandError> {
         let from = &self.settings.simulator;
         let options =
             SimulatorOptions { latency_ms: from.latency_ms, jitter_ms: from.jitter_ms, ..SimulatorOptions::default() };
         let simulator = Simulator::new(&options);
-        let app = App {
-            appid: AppId::try_from(SIMULATED_APPID).expect("a good appid"),
-            secret: Secret::from(SIMULATED_SECRET),
-        };
-        add_app(&simulator, &app)?;
+        if apps.is_empty() {
+            let appid = AppId::try_from(SIMULATED_APPID).expect("a good appid");
+            apps.push(App { appid, secret: Secret::from(SIMULATED_SECRET) });
+        }
+        for app in &apps {
+            let refused =
+                |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
+            simulator.put_app(AppChange::new(app.appid.as_str(), app.secret.expose())).map_err(refused)?;
+        }
         let base_url = format!("http://{}", address(&listener)?);
         let serving = simulator.clone().serve(listener, self.shutdown.stop.hard.clone());
         self.shutdown.tracker.spawn(serving);
         let client =
             ClientSettings { base_url: base_url.parse().expect("an address makes a URL"), ..self.settings.wechat()? };
-        Ok((simulator, Upstream { client, apps: vec![app], simulated: true }))
+        Ok((simulator, Upstream { client, apps, simulated: true }))
     }
 }
 
-pub(super) fn add_app(simulator: &Simulator, app: &App) -> Result<(), Failure> {
-    simulator
-        .put_app(AppChange::new(app.appid.as_str(), app.secret.expose()))
-        .map_err(|refused| Failure::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid)))
-}
-
-pub(super) fn no_app() -> Failure {
-    Failure::settings("no app is configured", "add [[apps]] with appid and secret_file; `quicklogin demo` needs none")
+pub(super) fn no_app() -> CommandError {
+    CommandError::settings(
+        "no app is configured",
+        "add [[apps]] with appid and secret_file; `quicklogin demo` needs none",
+    )
 }
 
 /// Listens, or says who to ask.
-pub(super) async fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
+pub(super) async fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, CommandError> {
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::at_run_time(format!("{setting} {address} cannot be listened on: {error}"))
+        CommandError::at_run_time(format!("{setting} {address} cannot be listened on: {error}"))
             .with_hint(format!("is another process using it? Set {setting} to another address"))
     })
 }
 
-pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener.local_addr().map_err(|error| Failure::at_run_time(format!("a listener has no address: {error}")))
+pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, CommandError> {
+    listener.local_addr().map_err(|error| CommandError::at_run_time(format!("a listener has no address: {error}")))
 }

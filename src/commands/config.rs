@@ -1,36 +1,51 @@
-//! `config check`: the settings, read and judged without starting anything.
+//! `config check`: the settings, read and judged without starting anything. `config show --default`: the reference.
 
 use clap::Subcommand;
 
 use crate::backend::Backend;
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::config::{BadSettings, DEFAULTS, Settings};
 
 #[derive(Subcommand)]
 pub(super) enum Action {
     /// Read the settings, with every secret file, and say whether gateway and worker could start
     Check,
-    /// Print the commented reference with all defaults
-    ShowDefault,
+    /// Print settings
+    Show {
+        /// The commented reference with all defaults
+        #[arg(long, required = true)]
+        default: bool,
+    },
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> Result<(), Failure> {
+pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> Result<(), CommandError> {
     match action {
-        Action::ShowDefault => {
+        Action::Show { .. } => {
             print!("{DEFAULTS}");
             Ok(())
         }
         Action::Check => {
             let settings = settings?;
-            let apps = settings.apps()?;
             settings.check_gateway()?;
             let backend = match settings.backend()? {
                 Backend::Embedded => "everything in one process; nothing survives a restart",
                 Backend::Fleet { .. } => "a fleet on RabbitMQ and Redis",
             };
-            println!("ok: {backend}; {} app{}", apps.len(), if apps.len() == 1 { "" } else { "s" });
+            let (apps, who) = (settings.appids().len(), who_can_start(&settings)?);
+            println!("ok: {backend}; {apps} app{}{who}", if apps == 1 { "" } else { "s" });
             Ok(())
         }
     }
+}
+
+/// A gateway's settings need no secrets; one secret in them means that a worker is meant, and then all must be there.
+fn who_can_start(settings: &Settings) -> Result<&'static str, CommandError> {
+    let secretless = settings.apps.iter().all(|app| app.secret.is_none() && app.secret_file.is_none());
+    if secretless && !settings.apps.is_empty() {
+        return Ok(", without secrets: for a gateway only");
+    }
+    settings.apps()?;
+    settings.sealing()?;
+    Ok("")
 }

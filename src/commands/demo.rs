@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::backend::Backend;
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::commands::assemble::{Opened, Process, address, listen};
 use crate::config::Settings;
 use crate::gateway;
@@ -37,7 +37,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(process: Process, args: Args) -> Result<(), Failure> {
+pub(super) async fn run(process: Process, args: Args) -> Result<(), CommandError> {
     let settings = demo_settings(process.settings, args.fleet);
     let process = Process::new(settings);
     let backend = process.settings.backend()?;
@@ -45,11 +45,11 @@ pub(super) async fn run(process: Process, args: Args) -> Result<(), Failure> {
     let stopped = process.shutdown.stop.soft.clone();
     let outcome = tokio::select! {
         outcome = timeout(OVER_WITHIN, show(&process, backend, args.json)) => outcome,
-        () = stopped.cancelled() => Ok(Err(Failure::at_run_time("stopped before the demo was over"))),
+        () = stopped.cancelled() => Ok(Err(CommandError::at_run_time("stopped before the demo was over"))),
     };
     process.finish().await;
     outcome.unwrap_or_else(|_| {
-        Err(Failure::at_run_time(format!("the demo was not over after {} s", OVER_WITHIN.as_secs()))
+        Err(CommandError::at_run_time(format!("the demo was not over after {} s", OVER_WITHIN.as_secs()))
             .with_hint("are RabbitMQ and Redis running, and reachable under rabbitmq.url and redis.url?"))
     })
 }
@@ -72,7 +72,7 @@ fn demo_settings(mut settings: Settings, fleet: bool) -> Settings {
     settings
 }
 
-async fn show(process: &Process, backend: Backend, json: bool) -> Result<(), Failure> {
+async fn show(process: &Process, backend: Backend, json: bool) -> Result<(), CommandError> {
     let on_fleet = !backend.is_embedded();
     let opened = process.open(backend)?;
     let (simulator, url) = start_line(process, &opened).await?;
@@ -97,9 +97,9 @@ async fn show(process: &Process, backend: Backend, json: bool) -> Result<(), Fai
 }
 
 /// Simulator, worker and gateway, each on a free port of this machine.
-async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, String), Failure> {
+async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, String), CommandError> {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (simulator, upstream) = process.simulate(listen(anywhere, "the simulator").await?).await?;
+    let (simulator, upstream) = process.simulate(listen(anywhere, "the simulator").await?, vec![])?;
     cases::prepare(&simulator)?;
     let apps: Vec<_> = upstream.apps.iter().map(|app| app.appid.clone()).collect();
     let worker = process.worker(opened, upstream)?;

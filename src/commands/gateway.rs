@@ -1,15 +1,14 @@
 //! `gateway`: takes codes over HTTP for the fleet's queue, hands out results from its store.
 
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::commands::assemble::{Process, address, listen, no_app};
-use crate::gateway;
 
-pub(super) async fn run(process: &Process) -> Result<(), Failure> {
+pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
     if backend.is_embedded() {
         let hint =
             "set rabbitmq.url and redis.url, or run `quicklogin serve`, which is gateway and worker in one process";
-        return Err(Failure::settings("a gateway of its own needs a fleet, and none is configured", hint));
+        return Err(CommandError::settings("a gateway of its own needs a fleet, and none is configured", hint));
     }
     let apps = process.settings.appids();
     if apps.is_empty() {
@@ -22,13 +21,7 @@ pub(super) async fn run(process: &Process) -> Result<(), Failure> {
     let readiness = process.readiness(&opened, true, None);
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
     let parts = process.gateway(&opened, apps, readiness);
-    let (tracker, stop) = (&process.shutdown.tracker, &process.shutdown.stop);
-    tokio::select! {
-        served = gateway::serve(parts, listener, tracker.clone(), stop.soft.clone()) => {
-            served.map_err(|error| Failure::at_run_time(format!("the gateway failed: {error}")))?;
-        }
-        () = stop.hard.cancelled() => {}
-    }
+    process.serve_gateway(parts, listener).await?;
     process.finish().await;
     Ok(())
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::clock;
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::commands::assemble::{Opened, Process};
-use crate::login::{Advice, AppId, BadName, Code, LoginRequest, LoginResult, OpenId, Outcome, RequestId};
+use crate::login::{
+    Advice, AppId, BadName, Code, LoginRequest, LoginResult, OpenId, Outcome, RequestId, UnreadableResult,
+};
 use crate::traceparent::Traceparent;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -30,7 +32,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(process: &Process, args: Args) -> Result<(), Failure> {
+pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandError> {
     let request = args.request()?;
     let backend = process.settings.backend()?;
     let alone = backend.is_embedded();
@@ -39,20 +41,21 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), Failure> {
         start_worker(process, &opened)?;
     }
     let published = opened.queue.publish(&request, &Traceparent::generate()).await;
-    published.map_err(|fault| Failure::at_run_time(format!("the code was not published: {fault}")))?;
+    published.map_err(|fault| CommandError::at_run_time(format!("the code was not published: {fault}")))?;
     let at_most = Duration::from_secs(args.wait);
     let found = wait(&opened, &request.request_id, at_most).await;
     process.finish().await;
     let json = found.ok_or_else(|| {
-        Failure::at_run_time(format!("no result of {} after {} s", request.request_id, args.wait))
+        CommandError::at_run_time(format!("no result of {} after {} s", request.request_id, args.wait))
             .with_hint("is a worker running? The result may still come; it is kept under this id")
     })?;
     print(process, &json, args.json)
 }
 
 impl Args {
-    fn request(&self) -> Result<LoginRequest, Failure> {
-        let bad = |name: &'static str| move |rule: BadName| Failure::settings(format!("{name} {rule}"), "see --help");
+    fn request(&self) -> Result<LoginRequest, CommandError> {
+        let bad =
+            |name: &'static str| move |rule: BadName| CommandError::settings(format!("{name} {rule}"), "see --help");
         Ok(LoginRequest {
             request_id: RequestId::generate(),
             appid: self.appid.as_deref().map(AppId::try_from).transpose().map_err(bad("--appid"))?,
@@ -65,7 +68,7 @@ impl Args {
 }
 
 /// Without a fleet, this process is the worker too.
-fn start_worker(process: &Process, opened: &Opened) -> Result<(), Failure> {
+fn start_worker(process: &Process, opened: &Opened) -> Result<(), CommandError> {
     let worker = process.worker(opened, process.wechat()?)?;
     let consumer = process.consume(opened);
     let stop = process.shutdown.stop.clone();
@@ -87,12 +90,15 @@ async fn wait(opened: &Opened, request_id: &RequestId, at_most: Duration) -> Opt
 }
 
 #[expect(clippy::print_stdout, reason = "the result is what the command is for")]
-fn print(process: &Process, json: &[u8], as_json: bool) -> Result<(), Failure> {
-    let result = LoginResult::from_json(json, process.settings.sealing()?.as_deref())
-        .map_err(|unreadable| Failure::at_run_time(unreadable.to_string()))?;
+fn print(process: &Process, json: &[u8], as_json: bool) -> Result<(), CommandError> {
     if as_json {
         println!("{}", String::from_utf8_lossy(json));
     }
+    let result = match LoginResult::from_json(json, process.settings.sealing()?.as_deref()) {
+        // Whoever reads the JSON has the key.
+        Err(UnreadableResult::NoKey) if as_json => return Ok(()),
+        result => result.map_err(|unreadable| CommandError::at_run_time(unreadable.to_string()))?,
+    };
     match result.outcome {
         Outcome::Succeeded(phone) => {
             if !as_json {
@@ -103,7 +109,7 @@ fn print(process: &Process, json: &[u8], as_json: bool) -> Result<(), Failure> {
         Outcome::Failed(failure) => {
             let said = failure.answer.map(|answer| format!(" (WeChat said {}: {})", answer.errcode, answer.errmsg));
             let what = format!("{}{}", failure.reason.as_str(), said.or(failure.detail).unwrap_or_default());
-            Err(Failure::at_run_time(what).with_hint(match failure.advice {
+            Err(CommandError::at_run_time(what).with_hint(match failure.advice {
                 Advice::NewCode => "ask the user to tap the button again: this code is worth nothing any more",
                 Advice::TryLater => "try again later, or offer another way to log in",
                 Advice::FixRequest => "the request is wrong: check code and appid",

@@ -4,11 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::commands::assemble::{Process, SIMULATED_APPID, Upstream, address, listen};
-use crate::gateway;
 
-pub(super) async fn run(process: &Process) -> Result<(), Failure> {
+pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
     process.settings.check_gateway()?;
     let alone = backend.is_embedded();
@@ -29,19 +28,14 @@ pub(super) async fn run(process: &Process) -> Result<(), Failure> {
     let readiness = process.readiness(&opened, true, Some(&consumer));
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
     let parts = process.gateway(&opened, apps, readiness);
-    let (tracker, stop) = (&process.shutdown.tracker, &process.shutdown.stop);
-    let serving = tracker.spawn(gateway::serve(parts, listener, tracker.clone(), stop.soft.clone()));
-    process.work(worker, consumer).await;
-    stop.hard.cancel();
+    // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.
+    let (served, ()) = tokio::join!(process.serve_gateway(parts, listener), process.work(worker, consumer));
     process.finish().await;
-    match serving.await {
-        Ok(Err(error)) => Err(Failure::at_run_time(format!("the gateway failed: {error}"))),
-        _ => Ok(()),
-    }
+    served
 }
 
 /// A simulated WeChat, since there is no app that the real one would know.
-async fn stand_in(process: &Process) -> Result<Upstream, Failure> {
+async fn stand_in(process: &Process) -> Result<Upstream, CommandError> {
     let wanted = process.settings.simulator.listen;
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = match TcpListener::bind(wanted).await {
@@ -51,6 +45,6 @@ async fn stand_in(process: &Process) -> Result<Upstream, Failure> {
     let url = format!("http://{}", address(&listener)?);
     eprintln!("quicklogin: no app is configured: a SIMULATED WeChat stands in, and every result says so");
     eprintln!("  tap the button of app {SIMULATED_APPID}:  curl -X POST {url}/sim/codes");
-    let (_, upstream) = process.simulate(listener).await?;
+    let (_, upstream) = process.simulate(listener, vec![])?;
     Ok(upstream)
 }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::commands::Failure;
-use crate::commands::assemble::{Process, SIMULATED_APPID, add_app, address, listen};
+use crate::commands::CommandError;
+use crate::commands::assemble::{Process, address, listen};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -12,21 +12,16 @@ pub(super) struct Args {
     listen: Option<SocketAddr>,
 }
 
-pub(super) async fn run(process: &Process, args: Args) -> Result<(), Failure> {
+pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandError> {
     let wanted = args.listen.unwrap_or(process.settings.simulator.listen);
     let listener = listen(wanted, "simulator.listen").await?;
     let url = format!("http://{}", address(&listener)?);
-    let apps = process.settings.apps()?;
     process.stop_on_signals()?;
-    let (simulator, _) = process.simulate(listener).await?;
-    for app in &apps {
-        add_app(&simulator, app)?;
-    }
-    let known: Vec<_> = apps.iter().map(|app| app.appid.as_str()).collect();
-    let known = if known.is_empty() { SIMULATED_APPID.to_owned() } else { known.join(", ") };
-    eprintln!("quicklogin simulator: a WeChat for {known} at {url}");
+    let (_, upstream) = process.simulate(listener, process.settings.apps()?)?;
+    let known: Vec<_> = upstream.apps.iter().map(|app| app.appid.as_str()).collect();
+    eprintln!("quicklogin simulator: a WeChat for {} at {url}", known.join(", "));
     eprintln!("  point workers at it:  QUICKLOGIN__WECHAT__BASE_URL={url}");
-    eprintln!("  tap the button:       curl -X POST {url}/sim/codes");
+    eprintln!("  tap the button:       curl -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]);
     process.shutdown.stop.soft.cancelled().await;
     process.finish().await;
     Ok(())

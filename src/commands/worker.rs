@@ -3,16 +3,16 @@
 use tokio::net::TcpListener;
 use tracing::warn;
 
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::commands::assemble::Process;
 use crate::ops;
 
-pub(super) async fn run(process: &Process) -> Result<(), Failure> {
+pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
     if backend.is_embedded() {
         let hint =
             "set rabbitmq.url and redis.url, or run `quicklogin serve`, which is gateway and worker in one process";
-        return Err(Failure::settings("a worker of its own needs a fleet, and none is configured", hint));
+        return Err(CommandError::settings("a worker of its own needs a fleet, and none is configured", hint));
     }
     let upstream = process.wechat()?;
     process.stop_on_signals()?;

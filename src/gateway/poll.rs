@@ -24,7 +24,7 @@ const POLL_AGAIN_S: u32 = 1;
 const LATEST_MS: u64 = 60_000;
 
 #[derive(Deserialize)]
-pub(super) struct Patience {
+pub(super) struct WaitQuery {
     #[serde(default)]
     wait: u64,
 }
@@ -51,23 +51,22 @@ pub(super) struct Patience {
 pub(super) async fn poll(
     State(gateway): State<Gateway>,
     Path(request_id): Path<String>,
-    patience: Result<Query<Patience>, QueryRejection>,
+    query: Result<Query<WaitQuery>, QueryRejection>,
 ) -> Response {
-    gateway.look_up(&request_id, patience).await.unwrap_or_else(IntoResponse::into_response)
+    gateway.look_up(&request_id, query).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 impl Gateway {
     async fn look_up(
         &self,
         request_id: &str,
-        patience: Result<Query<Patience>, QueryRejection>,
+        query: Result<Query<WaitQuery>, QueryRejection>,
     ) -> Result<Response, Problem> {
         let request_id = RequestId::try_from(request_id)
             .map_err(|rule| Problem::new(StatusCode::BAD_REQUEST, format!("the request id {rule}")))?;
-        let Query(Patience { wait }) =
-            patience.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "wait is not a whole number of seconds"))?;
-        let found = self.0.store.results(std::slice::from_ref(&request_id)).await?;
-        if let Some(result) = found.into_iter().flatten().next() {
+        let Query(WaitQuery { wait }) =
+            query.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "wait is not a whole number of seconds"))?;
+        if let Some(result) = self.stored(&request_id).await? {
             return Ok(finished(result));
         }
         if wait > 0 {
@@ -76,7 +75,16 @@ impl Gateway {
                 return Ok(finished(result));
             }
         }
-        if self.may_still_come(&request_id).await? { Ok(pending(request_id)) } else { Err(gone()) }
+        if self.may_still_come(&request_id).await? {
+            return Ok(pending(request_id));
+        }
+        // It may have been recorded, and its claim freed, since it was looked up.
+        self.stored(&request_id).await?.map(finished).ok_or_else(gone)
+    }
+
+    async fn stored(&self, request_id: &RequestId) -> Result<Option<Bytes>, Problem> {
+        let found = self.0.store.results(std::slice::from_ref(request_id)).await?;
+        Ok(found.into_iter().flatten().next())
     }
 
     async fn wait_for(&self, request_id: &RequestId, at_most: Duration) -> Result<Option<Bytes>, Problem> {

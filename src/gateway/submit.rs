@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::clock;
@@ -21,6 +22,9 @@ use crate::traceparent::Traceparent;
 
 /// A login counts as under way for so long after its code's life: the last answer and its recording take time.
 const RESULT_COMES_WITHIN: Duration = Duration::from_secs(60);
+/// How often, and how far apart, to look whether a code that is bound is also published.
+const LOOKS: u32 = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(30);
 /// What callers are told to wait when the queue or the store refuses, in seconds.
 const RETRY_AFTER_S: u32 = 2;
 
@@ -123,7 +127,7 @@ impl Gateway {
         let digest = code_digest(appid, &request.code);
         let bound = store.bind_code(&digest, &request.request_id, code_life).await?;
         let request_id = bound.request_id;
-        if !bound.first && store.is_accepted(&request_id).await? {
+        if !bound.first && self.was_accepted(&request_id).await? {
             debug!(%request_id, "the same code again; published before");
             return Ok(request_id);
         }
@@ -135,6 +139,18 @@ impl Gateway {
         }
         debug!(%request_id, trace_id = traceparent.trace_id(), "login request published");
         Ok(request.request_id)
+    }
+
+    /// Whether the request that brought this code first was published. Gives another caller whose request is just being
+    /// published a moment to finish.
+    async fn was_accepted(&self, request_id: &RequestId) -> Result<bool, Problem> {
+        for _ in 0..LOOKS {
+            if self.0.store.is_accepted(request_id).await? {
+                return Ok(true);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(false)
     }
 }
 

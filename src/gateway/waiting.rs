@@ -87,8 +87,8 @@ async fn answer_all(store: &Store, meters: &Meters, mut arrivals: mpsc::Receiver
                     answers.retain(|answer| !answer.is_closed());
                     !answers.is_empty()
                 });
-                meters.polls_waiting(waiting.values().map(Vec::len).sum());
                 read_all(store, &mut waiting).await;
+                meters.polls_waiting(waiting.values().map(Vec::len).sum());
             }
         }
     }

@@ -51,6 +51,13 @@ pub struct RabbitSettings {
     pub connection_name: String,
 }
 
+impl RabbitSettings {
+    /// Whether the URL can be used, without connecting.
+    pub fn check(&self) -> Result<(), BadQueueUrl> {
+        dial::Endpoints::parse(&self.url).map(drop)
+    }
+}
+
 /// A handle on the queue in RabbitMQ; cheap to clone.
 #[derive(Clone)]
 pub struct RabbitQueue(Arc<Inner>);

@@ -14,10 +14,14 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use link::Borrowed;
 pub use link::{BadStoreUrl, RedisSettings};
 
 use crate::login::{AppId, RequestId, UnixMs};
 use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken, StoreAway};
+
+/// How long the key stays that readiness is tried with.
+const READY_KEY_MS: u64 = 10_000;
 
 /// A handle on the fleet's store; cheap to clone.
 #[derive(Clone)]
@@ -64,8 +68,10 @@ impl Redis {
         Ok(Self { link, prefix: settings.prefix.as_str().into(), scripts: Arc::new(scripts) })
     }
 
-    pub(super) async fn ping(&self) -> Result<(), StoreAway> {
-        self.ask(&redis::cmd("PING")).await
+    pub(super) async fn check_writable(&self) -> Result<(), StoreAway> {
+        let mut command = redis::cmd("SET");
+        command.arg(format!("{}:ready", self.prefix)).arg(1).arg("PX").arg(READY_KEY_MS);
+        self.ask(&command).await
     }
 
     pub(super) async fn claim(
@@ -205,15 +211,15 @@ impl Redis {
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreAway> {
-        let mut connection = self.link.connection()?;
+        let Borrowed { mut connection, number } = self.link.borrow()?;
         let answer = command.query_async(&mut connection).await;
-        self.link.observe(answer)
+        self.link.observe(number, answer)
     }
 
     async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreAway> {
-        let mut connection = self.link.connection()?;
+        let Borrowed { mut connection, number } = self.link.borrow()?;
         let answer = call.invoke_async(&mut connection).await;
-        self.link.observe(answer)
+        self.link.observe(number, answer)
     }
 }
 

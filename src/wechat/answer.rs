@@ -42,7 +42,7 @@ pub enum Fault {
     /// No connection: the request was surely not sent.
     #[error("WeChat cannot be reached: {0}")]
     Unreachable(String),
-    /// HTTP 5xx without an errcode: heard, and not served.
+    /// HTTP 5xx other than 504 without an errcode: heard, and not served.
     #[error("WeChat answered HTTP {0}")]
     Busy(u16),
     /// HTTP 429 without an errcode: heard, and not served.
@@ -77,6 +77,7 @@ impl Heard {
     fn fault(&self, problem: &str) -> Fault {
         match self.status {
             429 => Fault::Throttled,
+            504 => Fault::Unheard("a gateway on the way waited for WeChat in vain (HTTP 504)".into()),
             500..=599 => Fault::Busy(self.status),
             200 => Fault::Unreadable(problem.to_owned()),
             status => Fault::Unreadable(format!("HTTP {status}, {problem}")),
@@ -308,6 +309,7 @@ mod tests {
         let reply = read_phone(&heard(500, r#"{"errcode":40029,"errmsg":"x"}"#), &[]);
         assert_eq!(refused(reply).errcode, 40029);
         assert_eq!(read_phone(&heard(502, "<html>bad gateway"), &[]), Err(Fault::Busy(502)));
+        assert!(matches!(read_phone(&heard(504, ""), &[]), Err(Fault::Unheard(_))), "perhaps WeChat had the code");
         assert_eq!(read_phone(&heard(429, ""), &[]), Err(Fault::Throttled));
         assert!(matches!(read_phone(&heard(404, "not here"), &[]), Err(Fault::Unreadable(_))));
     }

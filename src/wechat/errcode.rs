@@ -36,6 +36,11 @@ pub fn of_phone(errcode: i64) -> PhoneErrcode {
     }
 }
 
+/// Whether an errcode says that the token is not, or no longer, valid.
+pub fn is_bad_token(errcode: i64) -> bool {
+    of_phone(errcode) == PhoneErrcode::BadToken
+}
+
 /// The class of an errcode of the token endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenErrcode {

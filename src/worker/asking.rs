@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::clock;
-use crate::login::{AppId, LoginRequest, Outcome, Reason, UnixMs, WechatAnswer};
+use crate::login::{AppId, LoginRequest, Outcome, Reason, UnixMs};
 use crate::queue::Delivery;
 use crate::store::Claimed;
 use crate::token::TokenFault;
 use crate::verdict::{self, History, Moment, Verdict};
-use crate::wechat::{AccessToken, Fault, Reply};
+use crate::wechat::{AccessToken, Fault, Reply, errcode};
 use crate::worker::{Conclusion, Worker, time_up_at, unasked};
 
 /// The pause while the store is away and the lease has to be renewed.
@@ -25,17 +25,18 @@ struct Asking<'a> {
     appid: AppId,
     claimed: &'a Claimed,
     history: History,
-    /// When the patience or the login's time ends, whichever is first.
+    /// When the login's time is up.
+    time_up_ms: UnixMs,
+    /// When that or the patience ends, whichever is first.
     until_ms: UnixMs,
     leased_until: Instant,
     hard: &'a CancellationToken,
 }
 
-/// What is known before the next asking.
-enum Next {
-    Ask,
-    /// With another token than this one, which WeChat refused so.
-    AskWithOther(AccessToken, WechatAnswer),
+/// What came of asking once.
+enum Asked {
+    Answer(AccessToken, Result<Reply, Fault>),
+    NoToken(TokenFault),
 }
 
 /// Whether the claim still keeps others from asking.
@@ -64,14 +65,15 @@ impl Worker {
         };
         let now = clock::now_ms();
         let limits = &self.0.limits;
-        let time_up = time_up_at(request, delivery, now, limits.code_life);
+        let time_up_ms = time_up_at(request, delivery, now, limits.code_life);
         let asking = Asking {
             worker: self,
             request,
             appid,
             claimed,
             history: History { asked: claimed.asked, unheard: claimed.unheard, ..History::default() },
-            until_ms: time_up.min(now + limits.patience.as_millis() as UnixMs),
+            time_up_ms,
+            until_ms: time_up_ms.min(now + limits.patience.as_millis() as UnixMs),
             leased_until,
             hard,
         };
@@ -81,46 +83,56 @@ impl Worker {
 
 impl Asking<'_> {
     async fn run(mut self) -> Option<Conclusion> {
-        let mut next = Next::Ask;
-        loop {
-            if clock::now_ms() >= self.until_ms {
-                return Some(self.concluded(verdict::time_up(&self.history)));
-            }
-            let (answer, token) = match self.token(&next).await {
+        let mut last = None;
+        while clock::now_ms() < self.until_ms {
+            let asked = match self.token(last.as_ref()).await {
+                Err(fault) => Asked::NoToken(fault),
                 Ok(token) => match self.hold_lease().await {
-                    Lease::Held => (Ok(self.ask(&token).await), Some(token)),
+                    Lease::Held => {
+                        let answer = self.ask(&token).await;
+                        Asked::Answer(token, answer)
+                    }
                     Lease::StoreAway => continue,
                     Lease::Lost => return None,
                 },
-                Err(fault) => (Err(fault), None),
             };
-            let moment = self.moment();
-            let verdict = match &answer {
-                Ok(answer) => verdict::judge(answer, &self.appid, &mut self.history, moment),
-                Err(fault) => verdict::judge_token(fault, &mut self.history, moment),
-            };
-            next = match (verdict, answer, token) {
-                (Verdict::Conclude(outcome), ..) => return Some(self.concluded(outcome)),
-                (Verdict::AskAgain { after_ms }, ..) => {
-                    self.pause(after_ms).await?;
-                    Next::Ask
-                }
-                (Verdict::OtherToken, Ok(Ok(Reply::Refused(refusal))), Some(token)) => {
-                    self.history.other_tokens += 1;
-                    Next::AskWithOther(token, refusal)
-                }
-                (Verdict::OtherToken, ..) => Next::Ask,
-            };
+            match self.judge(&asked) {
+                Verdict::Conclude(outcome) => return Some(self.concluded(outcome)),
+                Verdict::AskAgain { after_ms } => self.pause(after_ms).await?,
+                Verdict::OtherToken => {}
+            }
+            last = Some(asked);
+        }
+        let outcome = self.at_the_end(last.as_ref());
+        Some(self.concluded(outcome))
+    }
+
+    fn judge(&mut self, asked: &Asked) -> Verdict {
+        let moment = Moment { now_ms: clock::now_ms(), until_ms: self.until_ms, dice: fastrand::f64() };
+        match asked {
+            Asked::Answer(_, answer) => verdict::judge(answer, &self.appid, &mut self.history, moment),
+            Asked::NoToken(fault) => verdict::judge_token(fault, &mut self.history, moment),
         }
     }
 
-    async fn token(&self, next: &Next) -> Result<AccessToken, TokenFault> {
+    /// What was heard last tells most about why there is no phone number.
+    fn at_the_end(&mut self, last: Option<&Asked>) -> Outcome {
+        match last.map(|asked| self.judge(asked)) {
+            Some(Verdict::Conclude(outcome)) => outcome,
+            _ => verdict::time_up(&self.history, clock::now_ms() >= self.time_up_ms),
+        }
+    }
+
+    /// The token to ask with next: another one, if WeChat refused the last.
+    async fn token(&self, last: Option<&Asked>) -> Result<AccessToken, TokenFault> {
         let left_ms = self.until_ms.saturating_sub(clock::now_ms());
         let until = Instant::now() + Duration::from_millis(left_ms);
         let tokens = &self.worker.0.tokens;
-        match next {
-            Next::Ask => tokens.current(&self.appid, until).await,
-            Next::AskWithOther(failed, refusal) => tokens.replace(&self.appid, failed, refusal, until).await,
+        match last {
+            Some(Asked::Answer(failed, Ok(Reply::Refused(refusal)))) if errcode::is_bad_token(refusal.errcode) => {
+                tokens.replace(&self.appid, failed, refusal, until).await
+            }
+            _ => tokens.current(&self.appid, until).await,
         }
     }
 
@@ -169,10 +181,6 @@ impl Asking<'_> {
                 None
             }
         }
-    }
-
-    fn moment(&self) -> Moment {
-        Moment { now_ms: clock::now_ms(), until_ms: self.until_ms, dice: fastrand::f64() }
     }
 
     fn concluded(&self, outcome: Outcome) -> Conclusion {

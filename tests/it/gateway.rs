@@ -125,6 +125,7 @@ async fn a_code_that_could_not_be_published_can_be_submitted_again() {
     let caller = Caller::of(&fleet);
     // RabbitMQ may overshoot its limit by a message or two.
     let (refused, body) = loop {
+        assert!(Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"].ready < 20, "a queue for 1");
         let body = json!({"code": fleet.tap().code});
         let response = caller.post(body.to_string()).send().await.expect("an answer");
         if response.status() != StatusCode::ACCEPTED {
@@ -168,7 +169,8 @@ async fn a_caller_waits_no_longer_than_it_said() {
     let began = Instant::now();
     let (status, _) = answer(caller.get(&format!("/v1/logins/{request_id}?wait=1")).await).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    let took = began.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]
@@ -185,6 +187,11 @@ async fn too_many_callers_that_wait_are_told_so() {
     assert_eq!((first.status(), second.status()), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
     assert!(third.headers().contains_key("retry-after"));
     problem(third, StatusCode::TOO_MANY_REQUESTS).await;
+    eventually("nobody waits any more", async || {
+        let last = caller.get(&format!("/v1/logins/{request_id}?wait=1")).await;
+        last.status() == StatusCode::ACCEPTED && fleet.meters.render().contains("polls_waiting 0")
+    })
+    .await;
 }
 
 #[tokio::test]

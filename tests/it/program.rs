@@ -67,7 +67,11 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
         ("redis.url = \"redis://127.0.0.1\"", &["serve"], "rabbitmq.url is not"),
         ("gateway.listen = \"0.0.0.0:0\"", &["serve"], "gateway.keys is empty"),
         ("result.encryption = true", &["config", "check"], "result.key is missing"),
-        ("[[apps]]\nappid = \"wx1\"", &["config", "check"], "the secret of app wx1 is missing"),
+        (
+            "[[apps]]\nappid = \"wx1\"\n[[apps]]\nappid = \"wx2\"\nsecret = \"s\"",
+            &["config", "check"],
+            "the secret of app wx1 is missing",
+        ),
         ("[[apps]]\nappid = \"wx1\"\nsecret_file = \"nowhere\"", &["config", "check"], "nowhere"),
         ("login.code_life_s = 301", &["config", "check"], "more than 300"),
         ("log.filter = \"quicklogin=loud\"", &["serve"], "log.filter"),
@@ -119,7 +123,7 @@ fn the_environment_overrides_the_file() {
 
 #[test]
 fn the_reference_is_what_is_compiled_in_and_checks() {
-    let shown = Site::with("").run(&["config", "show-default"]).stdout;
+    let shown = Site::with("").run(&["config", "show", "--default"]).stdout;
     assert_eq!(shown, quicklogin::config::DEFAULTS);
     assert_eq!(Site::with(&shown).run(&["config", "check"]).code, Some(0));
     let fleet = Site::with(include_str!("../../config/fleet.toml")).run(&["config", "check"]);

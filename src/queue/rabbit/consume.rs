@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::backoff::Backoff;
 use crate::queue::rabbit::acks::{self, Settled};
 use crate::queue::rabbit::{RabbitQueue, bounded, topology};
 use crate::queue::{Delivery, Settlement};
 use crate::traceparent::Traceparent;
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// A session that lasted so long was a good one, and the next begins without a long pause.
 const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// AMQP timestamps are in seconds; larger ones than this are taken for ms, which some publishers send.
@@ -73,6 +73,13 @@ impl Consumer {
         self.consuming.clone()
     }
 
+    pub(in crate::queue) fn give_back(&mut self) {
+        self.deliveries.close();
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            drop(delivery);
+        }
+    }
+
     pub(in crate::queue) async fn close(self, at_most: Duration) {
         let Self { deliveries, mut supervisor, stop, .. } = self;
         stop.cancel();
@@ -123,8 +130,7 @@ struct Supervisor {
 
 impl Supervisor {
     async fn run(self) {
-        let mut pause = SHORTEST_PAUSE;
-        let mut told = String::new();
+        let (mut failures, mut told) = (0, String::new());
         while !self.stop.is_cancelled() {
             let began = Instant::now();
             let end = self.connect_and_consume().await;
@@ -138,14 +144,13 @@ impl Supervisor {
                 }
             }
             if began.elapsed() > GOOD_SESSION {
-                (pause, told) = (SHORTEST_PAUSE, String::new());
+                (failures, told) = (0, String::new());
             }
-            let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
             tokio::select! {
-                () = sleep(jittered) => {}
+                () = sleep(RECONNECT.pause(failures, fastrand::f64())) => {}
                 () = self.stop.cancelled() => return,
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            failures += 1;
         }
     }
 
@@ -166,8 +171,8 @@ impl Supervisor {
     async fn consume(&self, connection: &Connection) -> lapin::Result<End> {
         let settings = &self.queue.0.settings;
         let events = connection.events_listener();
+        topology::ensure(connection, settings).await?;
         let channel = bounded(connection.create_channel()).await?;
-        topology::ensure(&channel, settings).await?;
         bounded(channel.basic_qos(self.in_hand, BasicQosOptions::default())).await?;
         let consuming = channel.basic_consume(
             settings.queue.as_str().into(),

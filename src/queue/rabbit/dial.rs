@@ -60,7 +60,7 @@ impl Endpoints {
 }
 
 pub(super) fn io_error(kind: std::io::ErrorKind) -> lapin::Error {
-    lapin::ErrorKind::IOError(Arc::new(kind.into())).into()
+    from_io(kind.into())
 }
 
 fn endpoint(url: &str) -> Result<AMQPUri, BadQueueUrl> {
@@ -73,14 +73,18 @@ fn endpoint(url: &str) -> Result<AMQPUri, BadQueueUrl> {
 /// Dialling is ours, because lapin's would hang for ever, with a thread, on a peer that accepts and says nothing: the
 /// socket is kept at hand to be shut when time is up.
 async fn connect_one(uri: AMQPUri, name: &str) -> lapin::Result<Connection> {
-    let socket: Arc<Mutex<Option<OwnedFd>>> = Arc::default();
-    let slot = Arc::clone(&socket);
+    let dialling = Dialling::default();
+    let slot = Arc::clone(&dialling.0);
     let dial = async move |uri: AMQPUri, runtime: TokioRuntime| -> lapin::Result<AsyncTcpStream<TcpStream>> {
         let address = runtime.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
         let stream = in_time(AsyncTcpStream::connect(&runtime, address)).await?;
         if let AsyncTcpStream::Plain(plain) = &stream {
-            let copy = plain.get_ref().as_fd().try_clone_to_owned().ok();
-            *slot.lock().expect("nothing panics while holding it") = copy;
+            let copy = plain.get_ref().as_fd().try_clone_to_owned().map_err(from_io)?;
+            let mut dial = slot.lock().expect("nothing panics while holding it");
+            if dial.given_up {
+                return Err(io_error(std::io::ErrorKind::TimedOut));
+            }
+            dial.socket = Some(copy);
         }
         match uri.scheme {
             AMQPScheme::AMQP => Ok(stream),
@@ -92,25 +96,49 @@ async fn connect_one(uri: AMQPUri, name: &str) -> lapin::Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let connecting = Connection::connector(uri, TokioRuntime::tokio_current(), dial, properties);
     let connected = timeout(BROKER_TIMEOUT, connecting).await;
-    // Taken in any case: a copy that stays open would keep the socket open.
-    let socket = socket.lock().expect("nothing panics while holding it").take();
-    match (connected, socket) {
-        (Ok(connected), _) => connected,
-        (Err(_), socket) => {
-            if let Some(socket) = socket {
-                shut(&socket);
-            }
-            Err(io_error(std::io::ErrorKind::TimedOut))
+    if connected.is_ok() {
+        dialling.ended();
+    }
+    connected.unwrap_or_else(|_| Err(io_error(std::io::ErrorKind::TimedOut)))
+}
+
+/// Watches over a dial. Dropped before it has ended, by a time-out or because nobody waits for it any more, it shuts the
+/// socket: lapin's own thread would otherwise wait on it for ever.
+#[derive(Default)]
+struct Dialling(Arc<Mutex<Dial>>);
+
+#[derive(Default)]
+struct Dial {
+    /// A copy; while it is open, so is the socket.
+    socket: Option<OwnedFd>,
+    given_up: bool,
+}
+
+impl Dialling {
+    fn ended(&self) {
+        self.0.lock().expect("nothing panics while holding it").socket.take();
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        let mut dial = self.0.lock().expect("nothing panics while holding it");
+        dial.given_up = true;
+        if let Some(socket) = dial.socket.take() {
+            shut(&socket);
         }
     }
 }
 
 async fn in_time<T>(wait: impl Future<Output = std::io::Result<T>>) -> lapin::Result<T> {
     let done = timeout(BROKER_TIMEOUT, wait).await.map_err(|_| io_error(std::io::ErrorKind::TimedOut))?;
-    done.map_err(|error| lapin::ErrorKind::IOError(Arc::new(error)).into())
+    done.map_err(from_io)
 }
 
-/// Ends the connection's own thread, which otherwise would wait on this socket for ever.
+fn from_io(error: std::io::Error) -> lapin::Error {
+    lapin::ErrorKind::IOError(Arc::new(error)).into()
+}
+
 fn shut(socket: &OwnedFd) {
     #[expect(unsafe_code, reason = "the standard library can shut down only its own kind of stream")]
     // SAFETY: the descriptor is open, since it is owned here.

@@ -105,7 +105,7 @@ impl Publisher {
         match publish_on(&channel, outgoing).await {
             Ok(confirmation) => {
                 link.idle.lock().expect("nothing panics while holding it").push(channel);
-                verdict(&confirmation)
+                taken(&confirmation)
             }
             Err(error) => {
                 self.give_up(&link).await;
@@ -139,10 +139,8 @@ impl Publisher {
     async fn connect(&self) -> lapin::Result<Arc<Link>> {
         let name = format!("{} publishing", self.settings.connection_name);
         let connection = self.endpoints.connect(&name).await?;
-        let channel = bounded(connection.create_channel()).await?;
-        topology::ensure(&channel, &self.settings).await?;
-        bounded(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Arc::new(Link { connection, idle: Mutex::new(vec![channel]) }))
+        topology::ensure(&connection, &self.settings).await?;
+        Ok(Arc::new(Link { connection, idle: Mutex::default() }))
     }
 
     /// A publish failed or hung: this connection is not to be trusted any more.
@@ -178,7 +176,7 @@ async fn publish_on(channel: &Channel, outgoing: Outgoing<'_>) -> lapin::Result<
     .await
 }
 
-fn verdict(confirmation: &Confirmation) -> Result<(), PublishFault> {
+fn taken(confirmation: &Confirmation) -> Result<(), PublishFault> {
     match confirmation {
         Confirmation::Ack(None) => Ok(()),
         Confirmation::Ack(Some(_)) => Err(away("no queue is bound to the exchange")),

@@ -3,35 +3,66 @@
 use lapin::options::{
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
+use tracing::warn;
 
 use crate::queue::rabbit::{RabbitSettings, bounded};
 
-/// Makes sure that everything is there that a request passes through.
-pub(super) async fn ensure(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()> {
-    let RabbitSettings { exchange, routing_key, queue, dead_queue, declare, .. } = settings;
-    let passive = !declare;
-    bounded(channel.exchange_declare(
+/// Makes sure that everything is there that a request passes through. What is there with other arguments is used as it
+/// is: a policy or an earlier configuration made it so, and a fleet must not stop over it.
+pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
+    if !settings.declare {
+        return check(connection, settings).await;
+    }
+    match declare(connection, settings).await {
+        Err(error) if is_other_arguments(&error) => {
+            warn!(
+                queue = settings.queue,
+                "exchange or queue exist with other arguments than configured, and are used as they are; delete them, \
+                 or set rabbitmq.declare = false"
+            );
+            check(connection, settings).await
+        }
+        declared => declared,
+    }
+}
+
+async fn declare(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
+    let RabbitSettings { exchange, routing_key, queue, dead_queue, .. } = settings;
+    let channel = bounded(connection.create_channel()).await?;
+    declare_exchange(&channel, exchange, false).await?;
+    declare_queue(&channel, dead_queue, false, quorum()).await?;
+    declare_queue(&channel, queue, false, requests(settings)).await?;
+    bounded(channel.queue_bind(
+        queue.as_str().into(),
         exchange.as_str().into(),
-        ExchangeKind::Direct,
-        ExchangeDeclareOptions { durable: true, passive, ..Default::default() },
+        routing_key.as_str().into(),
+        QueueBindOptions::default(),
         FieldTable::default(),
     ))
     .await?;
-    declare_queue(channel, dead_queue, passive, quorum()).await?;
-    declare_queue(channel, queue, passive, requests(settings)).await?;
-    if *declare {
-        bounded(channel.queue_bind(
-            queue.as_str().into(),
-            exchange.as_str().into(),
-            routing_key.as_str().into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        ))
-        .await?;
+    bounded(channel.close(200, "declared".into())).await
+}
+
+async fn check(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
+    let channel = bounded(connection.create_channel()).await?;
+    declare_exchange(&channel, &settings.exchange, true).await?;
+    for queue in [&settings.dead_queue, &settings.queue] {
+        declare_queue(&channel, queue, true, FieldTable::default()).await?;
     }
-    Ok(())
+    bounded(channel.close(200, "checked".into())).await
+}
+
+fn is_other_arguments(error: &lapin::Error) -> bool {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+    matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))
+}
+
+async fn declare_exchange(channel: &Channel, name: &str, passive: bool) -> lapin::Result<()> {
+    let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+    bounded(channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default())).await
 }
 
 /// Deletes all of it, whatever is in it.

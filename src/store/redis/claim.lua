@@ -13,7 +13,8 @@ end
 local asked = tonumber(claim[2] or 0)
 -- A claim that was given back says whether an answer was missed; one that ran out may have missed one.
 local unheard = claim[1] and (claim[3] or '1') or '0'
-redis.call('DEL', KEYS[2])
+-- This write comes first: a Redis that is full refuses it here, and not the result later, when the code is spent.
 redis.call('HSET', KEYS[2], 'owner', ARGV[1], 'asked', asked + 1, 'until', now + ARGV[2])
+redis.call('HDEL', KEYS[2], 'unheard')
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return {'mine', asked, tonumber(unheard)}

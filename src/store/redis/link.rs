@@ -20,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::backoff::Backoff;
 use crate::secret::Secret;
 use crate::store::StoreAway;
 
 /// So many time-outs in a row mean that the connection is dead, not slow.
 const DEAD_AFTER_TIMEOUTS: u32 = 3;
 const PING_EVERY: Duration = Duration::from_secs(1);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
 /// Where Redis is and how our keys are named there.
 #[derive(Debug, Clone)]
@@ -42,6 +42,13 @@ pub struct RedisSettings {
     pub timeout: Duration,
 }
 
+impl RedisSettings {
+    /// Whether the URL can be used, without connecting.
+    pub fn check(&self) -> Result<(), BadStoreUrl> {
+        client(self).map(drop)
+    }
+}
+
 /// The URL of the store cannot be used. Says why, without the URL, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -51,9 +58,21 @@ pub struct BadStoreUrl(String);
 pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
-    connection: ArcSwapOption<MultiplexedConnection>,
+    connection: ArcSwapOption<Connected>,
     timeouts: AtomicU32,
     broken: Notify,
+}
+
+/// One connection, told apart from those before and after it.
+struct Connected {
+    connection: MultiplexedConnection,
+    number: u64,
+}
+
+/// A connection for one command, and which one it is.
+pub(super) struct Borrowed {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) number: u64,
 }
 
 impl Link {
@@ -83,20 +102,25 @@ impl Link {
     }
 
     /// The connection of the moment.
-    pub(super) fn connection(&self) -> Result<MultiplexedConnection, StoreAway> {
-        let connection = self.0.connection.load();
-        connection.as_deref().cloned().ok_or_else(|| StoreAway("not connected".into()))
+    pub(super) fn borrow(&self) -> Result<Borrowed, StoreAway> {
+        let connected = self.0.connection.load();
+        let Connected { connection, number } = connected.as_deref().ok_or_else(|| StoreAway("not connected".into()))?;
+        Ok(Borrowed { connection: connection.clone(), number: *number })
     }
 
-    /// Takes note of how a command went.
-    pub(super) fn observe<T>(&self, answer: RedisResult<T>) -> Result<T, StoreAway> {
+    /// Takes note of how a command went. What went wrong on an earlier connection does not count against this one.
+    pub(super) fn observe<T>(&self, number: u64, answer: RedisResult<T>) -> Result<T, StoreAway> {
         match answer {
             Ok(value) => {
                 self.0.timeouts.store(0, Ordering::Relaxed);
                 Ok(value)
             }
             Err(error) => {
-                if self.is_fatal(&error) {
+                if error.is_timeout() {
+                    self.0.timeouts.fetch_add(1, Ordering::Relaxed);
+                }
+                let current = self.0.connection.load().as_ref().is_some_and(|current| current.number == number);
+                if current && self.is_fatal(&error) {
                     self.0.broken.notify_one();
                 }
                 Err(StoreAway(error.to_string()))
@@ -105,24 +129,23 @@ impl Link {
     }
 
     fn is_fatal(&self, error: &RedisError) -> bool {
-        let timed_out = error.is_timeout();
-        let in_a_row = if timed_out { self.0.timeouts.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
         error.is_unrecoverable_error()
             || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-            || in_a_row >= DEAD_AFTER_TIMEOUTS
+            || self.0.timeouts.load(Ordering::Relaxed) >= DEAD_AFTER_TIMEOUTS
     }
 
     /// Connects, watches, connects again.
     async fn keep(&self, client: &Client, config: &AsyncConnectionConfig) {
-        let mut pause = SHORTEST_PAUSE;
-        let mut told = false;
-        loop {
+        let (mut failures, mut told) = (0, false);
+        for number in 0.. {
             match client.get_multiplexed_async_connection_with_config(config).await {
                 Ok(connection) => {
                     info!("Redis is connected");
-                    (pause, told) = (SHORTEST_PAUSE, false);
+                    (failures, told) = (0, false);
                     self.0.timeouts.store(0, Ordering::Relaxed);
-                    self.0.connection.store(Some(Arc::new(connection)));
+                    // A complaint about the last connection, left lying.
+                    let _ = timeout(Duration::ZERO, self.0.broken.notified()).await;
+                    self.0.connection.store(Some(Arc::new(Connected { connection, number })));
                     self.watch().await;
                     self.0.connection.store(None);
                     warn!("Redis is lost; connecting again");
@@ -133,8 +156,8 @@ impl Link {
                 }
                 Err(_) => {}
             }
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep(RECONNECT.pause(failures, fastrand::f64())).await;
+            failures += 1;
         }
     }
 
@@ -144,10 +167,10 @@ impl Link {
             if timeout(PING_EVERY, self.0.broken.notified()).await.is_ok() {
                 return;
             }
-            let Ok(mut connection) = self.connection() else { return };
+            let Ok(Borrowed { mut connection, number }) = self.borrow() else { return };
             let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut connection).await;
             // A failed ping counts like any other command; whether it was fatal is told through `broken`.
-            let _ = self.observe(pong);
+            let _ = self.observe(number, pong);
         }
     }
 }

@@ -142,7 +142,7 @@ impl Fleet {
             stop,
             tracker,
         };
-        eventually("the store answers", async || fleet.store.ping().await.is_ok()).await;
+        eventually("the store answers", async || fleet.store.check_writable().await.is_ok()).await;
         eventually("the queue is there", async || fleet.queue.check().await.is_ok()).await;
         fleet.start_gateway().await;
         for _ in 0..fleet.plan.workers {

@@ -1,0 +1,186 @@
+//! From keys to the plain values that everything below the commands is passed, checked on the way.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Backend;
+use crate::config::{AppEntry, BadSettings, Settings};
+use crate::login::{AppId, SealingKey};
+use crate::queue::RabbitSettings;
+use crate::secret::Secret;
+use crate::store::RedisSettings;
+use crate::token::App;
+use crate::wechat::ClientSettings;
+use crate::worker::Limits;
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<(), BadSettings> {
+        let zero = [
+            ("worker.slots", u64::from(self.worker.slots)),
+            ("login.code_life_s", self.login.code_life_s),
+            ("login.patience_s", self.login.patience_s),
+            ("result.ttl_s", self.result.ttl_s),
+            ("wechat.timeout_ms", self.wechat.timeout_ms),
+            ("wechat.connect_timeout_ms", self.wechat.connect_timeout_ms),
+            ("redis.timeout_ms", self.redis.timeout_ms),
+            ("redis.connect_timeout_ms", self.redis.connect_timeout_ms),
+            ("rabbitmq.max_length", u64::from(self.rabbitmq.max_length)),
+        ];
+        if let Some((key, _)) = zero.iter().find(|(_, value)| *value == 0) {
+            return Err(BadSettings::new(format!("{key} is 0"), "give it at least 1"));
+        }
+        if self.login.code_life_s > 300 {
+            return Err(BadSettings::new(
+                "login.code_life_s is more than 300",
+                "WeChat's codes live five minutes from the tap; stay below that",
+            ));
+        }
+        if self.gateway.keys.iter().any(|key| key.expose().trim().is_empty()) {
+            return Err(BadSettings::new("gateway.keys has an empty key", "leave it out: anybody could guess it"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.apps.iter().find(|app| !seen.insert(&app.appid)) {
+            return Err(BadSettings::new(
+                format!("app {} is configured twice", twice.appid),
+                "keep one [[apps]] of it",
+            ));
+        }
+        let hint = "see rabbitmq.url and redis.url in config/default.toml";
+        self.backend()?.check().map_err(|bad| BadSettings::new(bad.to_string(), hint))?;
+        self.wechat()?;
+        Ok(())
+    }
+
+    /// What the process stands on.
+    pub fn backend(&self) -> Result<Backend, BadSettings> {
+        match (&self.rabbitmq.url, &self.redis.url) {
+            (None, None) => Ok(Backend::Embedded),
+            (Some(rabbitmq_url), Some(redis_url)) => Ok(Backend::Fleet {
+                rabbitmq: Box::new(self.rabbit_settings(rabbitmq_url)),
+                redis: self.redis_settings(redis_url),
+            }),
+            (Some(_), None) => Err(BadSettings::new(
+                "rabbitmq.url is set, and redis.url is not",
+                "a fleet needs both; with neither, everything runs in one process",
+            )),
+            (None, Some(_)) => Err(BadSettings::new(
+                "redis.url is set, and rabbitmq.url is not",
+                "a fleet needs both; with neither, everything runs in one process",
+            )),
+        }
+    }
+
+    fn rabbit_settings(&self, url: &Secret) -> RabbitSettings {
+        let from = &self.rabbitmq;
+        RabbitSettings {
+            url: url.clone(),
+            exchange: from.exchange.clone(),
+            routing_key: from.routing_key.clone(),
+            queue: from.queue.clone(),
+            dead_queue: from.dead_queue.clone(),
+            declare: from.declare,
+            max_length: from.max_length,
+            delivery_limit: from.delivery_limit,
+            connection_name: "quicklogin".into(),
+        }
+    }
+
+    fn redis_settings(&self, url: &Secret) -> RedisSettings {
+        RedisSettings {
+            url: url.clone(),
+            prefix: self.redis.prefix.clone(),
+            connect_timeout: Duration::from_millis(self.redis.connect_timeout_ms),
+            timeout: Duration::from_millis(self.redis.timeout_ms),
+        }
+    }
+
+    /// How WeChat is reached.
+    pub fn wechat(&self) -> Result<ClientSettings, BadSettings> {
+        let from = &self.wechat;
+        let hint = "a base URL is scheme and host, as in https://api.weixin.qq.com";
+        let base_url: reqwest::Url =
+            from.base_url.parse().map_err(|_| BadSettings::new("wechat.base_url is not a URL", hint))?;
+        if !matches!(base_url.scheme(), "https" | "http") || base_url.query().is_some() {
+            return Err(BadSettings::new("wechat.base_url is not an https:// or http:// URL without query", hint));
+        }
+        Ok(ClientSettings {
+            base_url,
+            connect_timeout: Duration::from_millis(from.connect_timeout_ms),
+            timeout: Duration::from_millis(from.timeout_ms),
+            pool_idle: Duration::from_secs(from.pool_idle_s),
+        })
+    }
+
+    /// The ids of the configured apps, which is all that a gateway needs of them.
+    pub fn appids(&self) -> BTreeSet<AppId> {
+        self.apps.iter().map(|app| app.appid.clone()).collect()
+    }
+
+    /// The configured apps with their secrets, for a worker.
+    pub fn apps(&self) -> Result<Vec<App>, BadSettings> {
+        let app = |entry: &AppEntry| {
+            let name = format!("the secret of app {}", entry.appid);
+            let secret = one_secret(&name, entry.secret.as_ref(), entry.secret_file.as_deref())?;
+            Ok(App { appid: entry.appid.clone(), secret })
+        };
+        self.apps.iter().map(app).collect()
+    }
+
+    /// How long logins may take.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            code_life: Duration::from_secs(self.login.code_life_s),
+            patience: Duration::from_secs(self.login.patience_s),
+            result_ttl: Duration::from_secs(self.result.ttl_s),
+        }
+    }
+
+    /// The key that results are sealed with, where they are.
+    pub fn sealing(&self) -> Result<Option<Arc<SealingKey>>, BadSettings> {
+        let from = &self.result;
+        if !from.encryption {
+            return Ok(None);
+        }
+        let key = one_secret("result.key", from.key.as_ref(), from.key_file.as_deref())?;
+        let hint = "make one with: openssl rand -base64 32";
+        let key =
+            SealingKey::new(&from.key_name, &key).map_err(|e| BadSettings::new(format!("result.key: {e}"), hint))?;
+        Ok(Some(Arc::new(key)))
+    }
+
+    /// Refuses to serve strangers by mistake.
+    pub fn check_gateway(&self) -> Result<(), BadSettings> {
+        let gateway = &self.gateway;
+        if gateway.listen.ip().is_loopback() || !gateway.keys.is_empty() || gateway.open {
+            return Ok(());
+        }
+        Err(BadSettings::new(
+            format!("gateway.listen is {}, and gateway.keys is empty", gateway.listen),
+            "set gateway.keys, listen on 127.0.0.1, or say gateway.open = true where something else guards it",
+        ))
+    }
+}
+
+fn one_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<Secret, BadSettings> {
+    match (text, file) {
+        (Some(text), None) if !text.expose().is_empty() => Ok(text.clone()),
+        (None, Some(file)) => {
+            let read = std::fs::read_to_string(file).map_err(|error| {
+                let what = format!("{name} cannot be read from {}: {error}", file.display());
+                BadSettings::new(what, "the file holds the secret alone")
+            })?;
+            let secret = read.trim();
+            if secret.is_empty() {
+                return Err(BadSettings::new(
+                    format!("{} is empty", file.display()),
+                    "the file holds the secret alone",
+                ));
+            }
+            Ok(Secret::from(secret))
+        }
+        (Some(_), Some(_)) => Err(BadSettings::new(format!("{name} is given twice"), "keep one of text and file")),
+        _ => Err(BadSettings::new(format!("{name} is missing"), "give it as text or, better, in a file")),
+    }
+}
