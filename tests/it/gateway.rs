@@ -120,6 +120,16 @@ async fn the_same_code_gets_the_same_request_id_and_is_published_once() {
 }
 
 #[tokio::test]
+async fn the_same_code_submitted_many_times_at_once_is_published_once() {
+    let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let caller = Caller::of(&fleet);
+    let body = json!({"code": fleet.tap().code});
+    let ids = futures_util::future::join_all((0..20).map(|_| caller.accepted(&body))).await;
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 1);
+    assert_eq!(Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"].ready, 1);
+}
+
+#[tokio::test]
 async fn a_code_that_could_not_be_published_can_be_submitted_again() {
     let fleet = Plan { workers: 0, max_length: 1, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     let caller = Caller::of(&fleet);

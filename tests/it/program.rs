@@ -1,5 +1,7 @@
 //! The program as an operator runs it: commands, what they print, how they end.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
@@ -117,6 +119,10 @@ fn the_environment_overrides_the_file() {
     let apps = format!("[{{appid = \"{APP}\", secret = \"{SECRET}\"}}]");
     let ended = Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__APPS", &apps)]);
     assert_eq!((ended.code, ended.stdout.contains("1 app")), (Some(0), true), "{}", ended.stderr);
+    let public = [("QUICKLOGIN__GATEWAY__LISTEN", "0.0.0.0:1"), ("QUICKLOGIN__GATEWAY__KEYS", "00123, 12e45")];
+    assert_eq!(Site::with("").run_with(&["config", "check"], &public).code, Some(0), "keys that look like numbers");
+    let empty = [("QUICKLOGIN__GATEWAY__LISTEN", "0.0.0.0:1"), ("QUICKLOGIN__GATEWAY__KEYS", "")];
+    assert_eq!(Site::with("").run_with(&["config", "check"], &empty).code, Some(2), "no key is no guard");
     let ended = Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__WORKER__SLOS", "8")]);
     assert_eq!((ended.code, ended.stderr.contains("slos")), (Some(2), true), "{}", ended.stderr);
 }
@@ -146,6 +152,46 @@ async fn serve_without_apps_says_that_wechat_is_simulated_on_every_result() {
     assert!(serve.said().contains("SIMULATED") && serve.said().contains("nothing survives a restart"));
     serve.terminate();
     assert_eq!(serve.end_within(SOON).and_then(|status| status.code()), Some(0));
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_caller_that_holds_half_a_request() {
+    let gateway = free_port();
+    let settings =
+        format!("gateway.listen = \"127.0.0.1:{gateway}\"\nsimulator.listen = \"127.0.0.1:0\"\nworker.drain_s = 1");
+    let mut serve = Site::with(&settings).start(&["serve"], LISTENING);
+    let mut caller = TcpStream::connect(("127.0.0.1", gateway)).expect("it listens");
+    caller.write_all(b"POST /v1/logins HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n").expect("it reads");
+    serve.terminate();
+    assert_eq!(serve.end_within(Duration::from_secs(5)).and_then(|status| status.code()), Some(0), "{}", serve.said());
+}
+
+#[tokio::test]
+async fn a_worker_that_drains_gives_back_at_once_what_it_only_fetched() {
+    let servers = Servers::start();
+    let site = Site::with(&servers.settings(&format!("worker.slots = 2\n{}", app())));
+    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let mut worker = site.start(&["worker"], CONSUMING);
+    let slow = json!({"count": 10, "script": [{"delay_ms": 3000}]});
+    let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &slow).await;
+    let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
+    for tap in minted.as_array().expect("ten codes") {
+        let body = request(tap["code"].as_str().expect("a code")).encode();
+        publisher.publish("quicklogin", "login", &body, Default::default()).await.expect("it is connected");
+    }
+    eventually("two are being asked", async || {
+        get(&format!("{}/sim/asked?codes=false", servers.simulator_url())).await["phone"]["calls"] == 2
+    })
+    .await;
+    worker.terminate();
+    let began = Instant::now();
+    eventually("the others wait for another worker", async || {
+        let depth = Broker::shared().queue_depths(&servers.vhost)["quicklogin.logins"];
+        (depth.ready, depth.unacked) == (8, 2)
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_millis(2500), "before the two are answered: {:?}", began.elapsed());
+    assert_eq!(worker.end_within(SOON).and_then(|status| status.code()), Some(0), "{}", worker.said());
 }
 
 #[tokio::test]

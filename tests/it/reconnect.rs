@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use quicklogin::queue::{Queue, RabbitSettings};
 use quicklogin::simulator::{Mint, Step};
+use quicklogin::store::Claim;
+use quicklogin::traceparent::Traceparent;
 use quicklogin::worker::Limits;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::support::fleet::{APP, Fleet, Ground, Plan, request};
+use crate::support::fleet::{APP, Fleet, Ground, Plan, SOON, eventually, id, rabbit_settings, request};
 use crate::support::rabbit::Broker;
 
 async fn fleet() -> Fleet {
@@ -50,7 +57,7 @@ async fn a_deleted_queue_is_declared_and_consumed_again() {
     let fleet = fleet().await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     Broker::shared().delete_queue(fleet.vhost(), "quicklogin.logins");
-    crate::support::fleet::eventually("the queue is there again", async || {
+    eventually("the queue is there again", async || {
         Broker::shared().queue_depths(fleet.vhost()).get("quicklogin.logins").is_some_and(|queue| queue.consumers == 2)
     })
     .await;
@@ -79,4 +86,70 @@ async fn nobody_is_asked_while_the_store_is_away() {
     assert_eq!(fleet.simulator.asked_of(&tap.code).asked, 0);
     fleet.redis().thaw();
     assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_the_claim_and_not_the_result() {
+    let fleet = fleet().await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    eventually("it is not ready", async || fleet.store.check_writable().await.is_err()).await;
+    // A claim that has run out stands there already, and could be deleted without room.
+    let tap = fleet.tap();
+    let request = request(&tap.code);
+    fleet.publish(&request).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(fleet.simulator.asked_of(&tap.code).asked, 0, "its result could not be written");
+    fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+}
+
+#[tokio::test]
+async fn a_lapsed_claim_is_not_taken_over_in_a_full_store() {
+    let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let (name, keep) = (id("r"), Duration::from_secs(60));
+    let claim = async |lease_ms| fleet.store.claim(&name, Duration::from_millis(lease_ms), keep).await;
+    claim(50).await.expect("there is room");
+    fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    sleep(Duration::from_millis(100)).await;
+    claim(50).await.expect_err("there is no room for the result either");
+    fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    let claimed = claim(50).await.expect("there is room again");
+    assert!(matches!(claimed, Claim::Mine(claimed) if claimed.asked == 1 && claimed.unheard), "nothing was forgotten");
+}
+
+#[tokio::test]
+async fn a_queue_that_exists_with_other_arguments_is_used_as_it_is() {
+    let fleet = fleet().await;
+    let changed = rabbit_settings(fleet.vhost(), 7);
+    let tracker = TaskTracker::new();
+    let queue = Queue::rabbit(changed, &tracker).expect("good settings");
+    let request = request(&fleet.tap().code);
+    queue.publish(&request, &Traceparent::generate()).await.expect("the queue takes it");
+    assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+    let mut consuming = queue.consume(1, CancellationToken::new()).consuming();
+    tokio::time::timeout(SOON, consuming.wait_for(|consuming| *consuming))
+        .await
+        .expect("it consumes")
+        .expect("it lives");
+}
+
+/// lapin dials in a thread of its own, which would wait for ever on a peer that accepts and says nothing.
+#[tokio::test]
+async fn a_dial_that_nobody_waits_for_any_more_is_hung_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("amqp://guest:guest@{}/%2f", silent.local_addr().expect("it listens"));
+    let (vhost, tracker) = (Broker::shared().vhost(), TaskTracker::new());
+    let settings = RabbitSettings { url: url.as_str().into(), ..rabbit_settings(&vhost, 10) };
+    for _ in 0..3 {
+        let queue = Queue::rabbit(settings.clone(), &tracker).expect("good settings");
+        let dial = tokio::time::timeout(Duration::from_millis(300), queue.check());
+        let (gave_up, accepted) = tokio::join!(dial, silent.accept());
+        gave_up.expect_err("the peer says nothing");
+        let (mut peer, _) = accepted.expect("it dials");
+        let mut heard = Vec::new();
+        let hung_up = tokio::time::timeout(Duration::from_secs(2), peer.read_to_end(&mut heard)).await;
+        hung_up.expect("long before the dial's own bound").expect("hung up in order");
+        assert!(heard.starts_with(b"AMQP"));
+    }
 }
