@@ -3,17 +3,17 @@
 //! No I/O, no async. Everything is parsed once, here, into types that cannot be wrong.
 
 mod names;
+mod phone;
 mod reason;
 mod request;
 mod result;
 mod seal;
 
 pub use names::{AppId, BadName, Code, OpenId, RequestId};
+pub use phone::{PhoneInfo, Watermark};
 pub use reason::{Advice, Reason};
 pub use request::{LoginRequest, MAX_BODY_BYTES, Undecodable};
-pub use result::{
-    ErrorBody, Failure, LoginResult, Outcome, PhoneInfo, ResultBody, Status, UnreadableResult, Watermark, WechatAnswer,
-};
+pub use result::{ErrorBody, Failure, LoginResult, Outcome, ResultBody, Status, UnreadableResult, WechatAnswer};
 pub use seal::{SealError, SealingKey};
 
 /// Milliseconds since the Unix epoch, the unit of every point in time on the wire.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::login::{Advice, AppId, Failure, Outcome, PhoneInfo, Reason, UnixMs, WechatAnswer};
+use crate::login::{Advice, AppId, Failure, LoginRequest, Outcome, PhoneInfo, Reason, UnixMs, WechatAnswer};
 use crate::token::TokenFault;
 use crate::wechat::errcode::{self, PhoneErrcode, TokenErrcode};
 use crate::wechat::{Fault, Reply};
@@ -97,6 +97,14 @@ pub fn time_up(history: &History, too_old: bool) -> Outcome {
     Outcome::Failed(Failure::new(reason))
 }
 
+/// When a login's time is up: `min(deadline, issued_at + code_life)`, in Unix ms. Without `issued_at` the message's own
+/// `timestamp` counts, else now. A tap that lies in the future was clocked wrongly, and counts as now.
+pub fn time_up_at(request: &LoginRequest, timestamp: Option<UnixMs>, now_ms: UnixMs, code_life: Duration) -> UnixMs {
+    let issued_at = request.issued_at.or(timestamp).unwrap_or(now_ms).min(now_ms);
+    let code_ends = issued_at + code_life.as_millis() as UnixMs;
+    request.deadline.map_or(code_ends, |deadline| deadline.min(code_ends))
+}
+
 /// A number that WeChat gave for another app is not this login's.
 fn check_watermark(phone: &PhoneInfo, appid: &AppId) -> Outcome {
     match phone.watermark.as_ref().and_then(|watermark| watermark.appid.as_deref()) {
@@ -157,7 +165,7 @@ fn pause(backoff: Backoff, history: &mut History, moment: Moment) -> Option<u64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::login::Watermark;
+    use crate::login::{Code, RequestId, Watermark};
     use Reason::{
         AppMismatch, BadAnswer, InDoubt, InvalidCode, NotAllowed, Refused, Throttled, TokenUnavailable, Unavailable,
     };
@@ -308,6 +316,31 @@ mod tests {
         assert_eq!(up(&History::default(), false), Some(Unavailable), "a young code that nobody could ask with");
         assert_eq!(up(&heard(), true), Some(Unavailable));
         assert_eq!(up(&unheard(), true), Some(InDoubt));
+    }
+
+    #[test]
+    fn time_runs_from_the_tap_to_the_deadline_or_the_end_of_the_code() {
+        let life = Duration::from_secs(240);
+        let now = 1_700_000_000_000;
+        let rows = [
+            (None, None, None, now + 240_000),
+            (None, Some(now - 5_000), None, now + 235_000),
+            (Some(now - 10_000), Some(now - 5_000), None, now + 230_000),
+            (Some(now + 90_000), None, None, now + 240_000),
+            (Some(now - 300_000), None, None, now - 60_000),
+            (Some(now), None, Some(now + 1_000), now + 1_000),
+            (Some(now), None, Some(now + 999_000), now + 240_000),
+        ];
+        for (issued_at, timestamp, deadline, expected) in rows {
+            let request_id = RequestId::generate();
+            let code = Code::try_from("c").expect("a good code");
+            let request = LoginRequest { request_id, appid: None, code, openid: None, issued_at, deadline };
+            assert_eq!(
+                time_up_at(&request, timestamp, now, life),
+                expected,
+                "{issued_at:?} {timestamp:?} {deadline:?}"
+            );
+        }
     }
 
     #[test]

@@ -56,18 +56,6 @@ pub struct ClientSettings {
     pub pool_idle: Duration,
 }
 
-impl ClientSettings {
-    /// The bounds that suit WeChat, for one base URL.
-    pub fn new(base_url: Url) -> Self {
-        Self {
-            base_url,
-            connect_timeout: Duration::from_secs(2),
-            timeout: Duration::from_secs(5),
-            pool_idle: Duration::from_secs(12),
-        }
-    }
-}
-
 /// A client of WeChat's server API. Cheap to clone; all clones share one pool of connections.
 #[derive(Clone)]
 pub struct Client {

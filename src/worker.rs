@@ -4,23 +4,22 @@
 //! says what is to become of it. What happens between claim and conclusion is in `asking`.
 
 mod asking;
+mod recording;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::clock;
-use crate::login::{Failure, LoginRequest, LoginResult, Outcome, Reason, RequestId, SealingKey, Undecodable, UnixMs};
+use crate::login::{Failure, LoginRequest, Outcome, Reason, RequestId, SealingKey, Undecodable};
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Settlement};
-use crate::store::{Claim, Claimed, FinishedResult, Recorded, Store, StoreAway};
+use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
 use crate::token::Tokens;
 use crate::wechat::Client;
 
@@ -179,70 +178,6 @@ impl Worker {
     fn lease(&self) -> Duration {
         self.0.client.timeout() + LEASE_MARGIN
     }
-
-    fn result(&self, id: &RequestId, request: Option<&LoginRequest>, conclusion: Conclusion) -> LoginResult {
-        let named = request.and_then(|request| request.appid.clone());
-        LoginResult {
-            request_id: id.clone(),
-            appid: named.or_else(|| self.0.tokens.app(None).filter(|_| request.is_some())),
-            outcome: conclusion.outcome,
-            attempts: conclusion.asked,
-            finished_at: clock::now_ms(),
-            simulated: self.0.simulated,
-        }
-    }
-
-    /// Writes the result, however long that takes: an answer of WeChat's cannot be had again.
-    async fn record(&self, result: &LoginResult, claimed: &Claimed) -> Recorded {
-        let finished = FinishedResult {
-            json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
-            succeeded: matches!(result.outcome, Outcome::Succeeded(_)),
-            ttl: self.0.limits.result_ttl,
-        };
-        let mut failures = 0;
-        let held = Held(result);
-        let recorded = loop {
-            match self.0.store.record(&result.request_id, claimed, &finished).await {
-                Ok(recorded) => break recorded,
-                Err(fault) => store_away(&result.request_id, &fault, &mut failures).await,
-            }
-        };
-        std::mem::forget(held);
-        recorded
-    }
-
-    fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
-        self.0.meters.concluded(result.outcome.as_str());
-        let answer = match &result.outcome {
-            Outcome::Failed(failure) => failure.answer.as_ref(),
-            Outcome::Succeeded(_) => None,
-        };
-        info!(
-            request_id = %result.request_id,
-            appid = result.appid.as_ref().map(tracing::field::display),
-            outcome = result.outcome.as_str(),
-            attempts = result.attempts,
-            in_hand_ms = began.elapsed().as_millis() as u64,
-            errcode = answer.map(|answer| answer.errcode),
-            rid = answer.and_then(|answer| answer.rid.as_deref()),
-            redelivered = delivery.redelivered.then_some(true),
-            trace_id = delivery.traceparent.as_ref().map(|trace| trace.trace_id()),
-            "login concluded"
-        );
-    }
-}
-
-/// An answer that is not yet written. Dropped only when the worker is stopped hard, and that is worth a line.
-struct Held<'a>(&'a LoginResult);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        error!(
-            request_id = %self.0.request_id,
-            outcome = self.0.outcome.as_str(),
-            "stopped before the result could be written"
-        );
-    }
 }
 
 /// Tells the first time that the store is away, and waits each time.
@@ -264,12 +199,4 @@ async fn last_words(hard: &CancellationToken) {
 fn unasked(reason: Reason, detail: String, claimed: &Claimed) -> Conclusion {
     let failure = Failure { detail: Some(detail), ..Failure::new(reason) };
     Conclusion { outcome: Outcome::Failed(failure), asked: claimed.asked }
-}
-
-/// When a login's time is up: `min(deadline, issued_at + code_life)`. A tap that lies in the future was clocked
-/// wrongly, and counts as now.
-fn time_up_at(request: &LoginRequest, delivery: &Delivery, now: UnixMs, code_life: Duration) -> UnixMs {
-    let issued_at = request.issued_at.or(delivery.timestamp).unwrap_or(now).min(now);
-    let code_ends = issued_at + code_life.as_millis() as UnixMs;
-    request.deadline.map_or(code_ends, |deadline| deadline.min(code_ends))
 }

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 use crate::simulator::{AppChange, Simulator, SimulatorOptions};
 use crate::store::Store;
-use crate::token::{App, Tokens};
+use crate::token::{App, Source, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
 
@@ -112,8 +112,10 @@ impl Process {
         opened.queue.consume(slots.saturating_add(slots / 4), self.shutdown.stop.soft.clone())
     }
 
-    pub(super) async fn work(&self, worker: Worker, consumer: Consumer) {
-        worker::work(worker, consumer, usize::from(self.settings.worker.slots), &self.shutdown.stop).await;
+    /// Takes logins until the soft stop, and finishes them.
+    pub(super) fn work(&self, worker: Worker, consumer: Consumer) -> impl Future<Output = ()> + Send + use<> {
+        let (slots, stop) = (usize::from(self.settings.worker.slots), self.shutdown.stop.clone());
+        async move { worker::work(worker, consumer, slots, &stop).await }
     }
 
     pub(super) fn gateway(
@@ -184,12 +186,13 @@ impl Process {
         let simulator = Simulator::new(&options);
         if apps.is_empty() {
             let appid = AppId::try_from(SIMULATED_APPID).expect("a good appid");
-            apps.push(App { appid, secret: Secret::from(SIMULATED_SECRET) });
+            apps.push(App { appid, source: Source::Stable { secret: Secret::from(SIMULATED_SECRET) } });
         }
         for app in &apps {
             let refused =
                 |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
-            simulator.put_app(AppChange::new(app.appid.as_str(), app.secret.expose())).map_err(refused)?;
+            let Source::Stable { secret } = &app.source;
+            simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
         }
         let base_url = format!("http://{}", address(&listener)?);
         let serving = simulator.clone().serve(listener, self.shutdown.stop.hard.clone());

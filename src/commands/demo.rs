@@ -3,6 +3,7 @@
 //! WeChat is the simulator; gateway, queue, worker and store are the real ones, embedded or RabbitMQ and Redis.
 
 mod cases;
+mod line;
 mod table;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +19,8 @@ use crate::config::Settings;
 use crate::gateway;
 use crate::secret::Secret;
 use crate::simulator::Simulator;
-use cases::{Case, Line, Shown};
+use cases::{Case, Shown};
+use line::Line;
 
 /// The demo is over in a few seconds; if not, something is wrong.
 const OVER_WITHIN: Duration = Duration::from_secs(60);
@@ -105,9 +107,8 @@ async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, St
     let worker = process.worker(opened, upstream)?;
     let consumer = process.consume(opened);
     let readiness = process.readiness(opened, true, Some(&consumer));
-    let (slots, stop) = (usize::from(process.settings.worker.slots), process.shutdown.stop.clone());
     let tracker = &process.shutdown.tracker;
-    tracker.spawn(async move { crate::worker::work(worker, consumer, slots, &stop).await });
+    tracker.spawn(process.work(worker, consumer));
     let listener = listen(anywhere, "the gateway").await?;
     let url = format!("http://{}", address(&listener)?);
     let parts = process.gateway(opened, apps, readiness);

@@ -71,8 +71,7 @@ impl Args {
 fn start_worker(process: &Process, opened: &Opened) -> Result<(), CommandError> {
     let worker = process.worker(opened, process.wechat()?)?;
     let consumer = process.consume(opened);
-    let stop = process.shutdown.stop.clone();
-    process.shutdown.tracker.spawn(async move { crate::worker::work(worker, consumer, 1, &stop).await });
+    process.shutdown.tracker.spawn(process.work(worker, consumer));
     Ok(())
 }
 

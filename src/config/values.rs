@@ -11,7 +11,7 @@ use crate::login::{AppId, SealingKey};
 use crate::queue::RabbitSettings;
 use crate::secret::Secret;
 use crate::store::RedisSettings;
-use crate::token::App;
+use crate::token::{App, Source};
 use crate::wechat::ClientSettings;
 use crate::worker::Limits;
 
@@ -123,7 +123,7 @@ impl Settings {
         let app = |entry: &AppEntry| {
             let name = format!("the secret of app {}", entry.appid);
             let secret = one_secret(&name, entry.secret.as_ref(), entry.secret_file.as_deref())?;
-            Ok(App { appid: entry.appid.clone(), secret })
+            Ok(App { appid: entry.appid.clone(), source: Source::Stable { secret } })
         };
         self.apps.iter().map(app).collect()
     }

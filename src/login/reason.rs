@@ -67,7 +67,7 @@ impl Reason {
         }
     }
 
-    /// What the caller should do, for a reason that has only one advice; a missing token has two, this is the graver.
+    /// What the caller should do, for a reason that has only one advice; `token_unavailable` has two, and this is that of a set-up fault.
     pub fn advice(self) -> Advice {
         match self {
             Self::InvalidRequest | Self::UnknownApp | Self::AppMismatch => Advice::FixRequest,

@@ -74,12 +74,7 @@ impl LoginRequest {
             let problem = format!("the body is longer than {MAX_BODY_BYTES} bytes");
             return Err(Undecodable::Invalid { request_id, problem });
         }
-        match fields.rest() {
-            Ok(Rest { appid, code, openid, issued_at, deadline }) => {
-                Ok(Self { request_id, appid, code, openid, issued_at, deadline })
-            }
-            Err(problem) => Err(Undecodable::Invalid { request_id, problem }),
-        }
+        fields.with_id(request_id.clone()).map_err(|problem| Undecodable::Invalid { request_id, problem })
     }
 
     /// Reads what a gateway's caller submits: the same fields, but the id may be absent, and then is made here.
@@ -89,8 +84,7 @@ impl LoginRequest {
             Some(_) => fields.request_id()?,
             None => RequestId::generate(),
         };
-        let Rest { appid, code, openid, issued_at, deadline } = fields.rest()?;
-        Ok(Self { request_id, appid, code, openid, issued_at, deadline })
+        fields.with_id(request_id)
     }
 
     /// The message body of this request.
@@ -120,15 +114,6 @@ impl LoginRequest {
     }
 }
 
-/// All but the id.
-struct Rest {
-    appid: Option<AppId>,
-    code: Code,
-    openid: Option<OpenId>,
-    issued_at: Option<UnixMs>,
-    deadline: Option<UnixMs>,
-}
-
 impl<'a> Fields<'a> {
     fn read(body: &'a [u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
@@ -144,8 +129,9 @@ impl<'a> Fields<'a> {
         RequestId::try_from(&*text).map_err(|_| "request_id is not 1 to 128 of A-Z a-z 0-9 . _ - ~")
     }
 
-    fn rest(&self) -> Result<Rest, String> {
-        Ok(Rest {
+    fn with_id(&self, request_id: RequestId) -> Result<LoginRequest, String> {
+        Ok(LoginRequest {
+            request_id,
             appid: name("appid", self.appid)?,
             code: name("code", self.code)?.ok_or("code is missing")?,
             openid: name("openid", self.openid)?,

@@ -37,11 +37,6 @@ impl SealingKey {
         Ok(Self { key: LessSafeKey::new(key), header: URL_SAFE_NO_PAD.encode(header), name: name.to_owned() })
     }
 
-    /// The `kid`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Seals `plain` under a fresh random nonce.
     pub fn seal(&self, plain: &[u8]) -> String {
         let mut nonce = [0u8; NONCE_LEN];

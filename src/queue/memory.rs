@@ -64,11 +64,6 @@ impl MemoryQueue {
         self.state().dead.iter().cloned().collect()
     }
 
-    /// How many requests wait.
-    pub fn depth(&self) -> usize {
-        self.state().waiting.len()
-    }
-
     pub(super) fn consume(&self, stop: CancellationToken) -> Consumer {
         Consumer { queue: self.clone(), stop, consuming: watch::Sender::new(true) }
     }

@@ -8,6 +8,7 @@ mod acks;
 mod consume;
 mod dial;
 mod publish;
+mod session;
 mod topology;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use crate::token::TokenFault;
 use crate::wechat::{Client, TokenReply};
 
 /// Who gives out an app's token. Each source answers with the token and the end of its life.
+#[derive(Debug, Clone)]
 pub enum Source {
     /// `POST /cgi-bin/stable_token` in normal mode: the same token for all who ask, until it is nearly over.
     Stable {
@@ -18,7 +19,7 @@ pub enum Source {
 
 impl Source {
     /// Fetches the token of the moment.
-    pub async fn fetch(&self, client: &Client, appid: &AppId) -> Result<SharedToken, TokenFault> {
+    pub(super) async fn fetch(&self, client: &Client, appid: &AppId) -> Result<SharedToken, TokenFault> {
         let reply = match self {
             Self::Stable { secret } => client.stable_token(appid, secret).await,
         };

@@ -13,7 +13,7 @@ use crate::store::Claimed;
 use crate::token::TokenFault;
 use crate::verdict::{self, History, Moment, Verdict};
 use crate::wechat::{AccessToken, Fault, Reply, errcode};
-use crate::worker::{Conclusion, Worker, time_up_at, unasked};
+use crate::worker::{Conclusion, Worker, unasked};
 
 /// The pause while the store is away and the lease has to be renewed.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
@@ -65,7 +65,7 @@ impl Worker {
         };
         let now = clock::now_ms();
         let limits = &self.0.limits;
-        let time_up_ms = time_up_at(request, delivery, now, limits.code_life);
+        let time_up_ms = verdict::time_up_at(request, delivery.timestamp, now, limits.code_life);
         let asking = Asking {
             worker: self,
             request,

@@ -1,13 +1,11 @@
 //! Consuming: one supervisor, one session for each connection. Whatever goes wrong (connection error, channel closed,
 //! consumer cancelled, an ack that fails or hangs) leads to the same thing: drop everything, connect again, for ever.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::Connection;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Event};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -15,20 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::queue::rabbit::acks::{self, Settled};
+use crate::queue::rabbit::acks::Settled;
 use crate::queue::rabbit::{RabbitQueue, bounded, topology};
 use crate::queue::{Delivery, Settlement};
-use crate::traceparent::Traceparent;
 
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// A session that lasted so long was a good one, and the next begins without a long pause.
 const GOOD_SESSION: Duration = Duration::from_secs(5);
-/// AMQP timestamps are in seconds; larger ones than this are taken for ms, which some publishers send.
-const LARGEST_SECONDS: u64 = 100_000_000_000;
 /// Bound on saying goodbye to a broker that may be gone.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
-const SENT_AHEAD: Duration = Duration::from_millis(50);
 
 pub struct Consumer {
     deliveries: mpsc::Receiver<Delivery>,
@@ -39,13 +32,13 @@ pub struct Consumer {
 
 /// Settles one delivery on the channel that it came by; on any later channel its tag would be another's.
 pub(crate) struct Settler {
-    tag: u64,
-    settled: mpsc::Sender<Settled>,
-    queue: RabbitQueue,
+    pub(super) tag: u64,
+    pub(super) settled: mpsc::Sender<Settled>,
+    pub(super) queue: RabbitQueue,
 }
 
 /// How a session ended.
-enum End {
+pub(super) enum End {
     Stopped,
     Lost(String),
 }
@@ -120,11 +113,11 @@ impl Settler {
     }
 }
 
-struct Supervisor {
-    queue: RabbitQueue,
-    in_hand: u16,
-    stop: CancellationToken,
-    sender: mpsc::Sender<Delivery>,
+pub(super) struct Supervisor {
+    pub(super) queue: RabbitQueue,
+    pub(super) in_hand: u16,
+    pub(super) stop: CancellationToken,
+    pub(super) sender: mpsc::Sender<Delivery>,
     consuming: watch::Sender<bool>,
 }
 
@@ -188,86 +181,4 @@ impl Supervisor {
         let _ = timeout(GOODBYE, channel.close(200, "bye".into())).await;
         Ok(end)
     }
-
-    /// Hands out deliveries until something ends it; after a stop, settles what is still in hand.
-    async fn session(
-        &self,
-        channel: &Channel,
-        mut consumer: lapin::Consumer,
-        events: impl Stream<Item = Event>,
-    ) -> End {
-        let (settled, to_tell) = mpsc::channel(usize::from(self.in_hand));
-        let mut acks = pin!(acks::tell(channel, to_tell));
-        let lost = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => None,
-            told = &mut acks => Some(told.map_or_else(|error| format!("acks: {error}"), |()| "acks ended".into())),
-            why = fatal_event(events) => Some(why),
-            why = self.hand_out(&mut consumer, &settled) => why,
-        };
-        if let Some(why) = lost {
-            return End::Lost(why);
-        }
-        self.give_back(channel, consumer, &settled).await;
-        drop(settled);
-        match acks.await {
-            Ok(()) => End::Stopped,
-            Err(error) => End::Lost(format!("acks: {error}")),
-        }
-    }
-
-    /// Room first, delivery second, so that nothing is taken that nobody is ready for. None: nobody listens any more.
-    async fn hand_out(&self, consumer: &mut lapin::Consumer, settled: &mpsc::Sender<Settled>) -> Option<String> {
-        loop {
-            let room = self.sender.reserve().await.ok()?;
-            match consumer.next().await {
-                Some(Ok(delivery)) => room.send(self.delivery(delivery, settled)),
-                Some(Err(error)) => return Some(error.to_string()),
-                None => return Some("RabbitMQ cancelled the consumer".into()),
-            }
-        }
-    }
-
-    /// Ends the consumer and puts back what RabbitMQ had sent ahead.
-    async fn give_back(&self, channel: &Channel, mut consumer: lapin::Consumer, settled: &mpsc::Sender<Settled>) {
-        let cancelled = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        if bounded(cancelled).await.is_err() {
-            return;
-        }
-        while let Ok(Some(Ok(delivery))) = timeout(SENT_AHEAD, consumer.next()).await {
-            drop(self.delivery(delivery, settled));
-        }
-    }
-
-    fn delivery(&self, delivery: lapin::message::Delivery, settled: &mpsc::Sender<Settled>) -> Delivery {
-        let properties = &delivery.properties;
-        let header = |name: &str| properties.headers().as_ref()?.inner().get(name)?.as_long_string();
-        let traceparent =
-            header("traceparent").and_then(|text| Traceparent::parse(std::str::from_utf8(text.as_bytes()).ok()?));
-        let settler = Settler { tag: delivery.delivery_tag, settled: settled.clone(), queue: self.queue.clone() };
-        Delivery {
-            traceparent,
-            redelivered: delivery.redelivered,
-            timestamp: properties.timestamp().map(in_ms),
-            body: delivery.data,
-            settler: Some(crate::queue::Settler::Rabbit(settler)),
-        }
-    }
-}
-
-/// Returns when the connection has failed or ended.
-async fn fatal_event(events: impl Stream<Item = Event>) -> String {
-    let mut events = pin!(events);
-    loop {
-        match events.next().await {
-            Some(Event::Error(error)) => return error.to_string(),
-            None => return "the connection ended".into(),
-            Some(_) => {}
-        }
-    }
-}
-
-/// AMQP says seconds; some publishers send milliseconds.
-fn in_ms(timestamp: u64) -> u64 {
-    if timestamp < LARGEST_SECONDS { timestamp * 1000 } else { timestamp }
 }

@@ -18,7 +18,7 @@ use quicklogin::ops::Readiness;
 use quicklogin::queue::{Queue, RabbitSettings};
 use quicklogin::simulator::{AppChange, Mint, Minted, Simulator, SimulatorOptions};
 use quicklogin::store::{RedisSettings, Store};
-use quicklogin::token::{App, Tokens};
+use quicklogin::token::{App, Source, Tokens};
 use quicklogin::traceparent::Traceparent;
 use quicklogin::wechat::{Client, ClientSettings};
 use quicklogin::worker::{self, Limits, Stop, Worker};
@@ -187,13 +187,18 @@ impl Fleet {
         self.workers.push(RunningWorker { stop, working });
     }
 
-    /// A worker that handles what it is given, without a queue.
-    pub(crate) fn worker(&self, store: Store) -> Worker {
-        let mut settings = ClientSettings::new(self.base_url.parse().expect("a URL"));
-        settings.timeout = self.plan.call_timeout;
-        settings.connect_timeout = Duration::from_millis(500);
+    fn worker(&self, store: Store) -> Worker {
+        let settings = ClientSettings {
+            base_url: self.base_url.parse().expect("a URL"),
+            connect_timeout: Duration::from_millis(500),
+            timeout: self.plan.call_timeout,
+            pool_idle: Duration::from_secs(12),
+        };
         let client = Client::new(&settings).expect("a client");
-        let app = |(appid, secret): &(&str, &str)| App { appid: app_id(appid), secret: (*secret).into() };
+        let app = |(appid, secret): &(&str, &str)| App {
+            appid: app_id(appid),
+            source: Source::Stable { secret: (*secret).into() },
+        };
         let apps = self.plan.apps.iter().map(app).collect();
         let tokens = Tokens::new(apps, store.clone(), client.clone(), self.tracker.clone(), self.meters.clone());
         Worker::new(worker::Parts {

@@ -1,0 +1,77 @@
+//! From conclusion to result: written whatever it takes, told once.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::clock;
+use crate::login::{LoginRequest, LoginResult, Outcome, RequestId};
+use crate::queue::Delivery;
+use crate::store::{Claimed, FinishedResult, Recorded};
+use crate::worker::{Conclusion, Worker, store_away};
+
+impl Worker {
+    pub(super) fn result(&self, id: &RequestId, request: Option<&LoginRequest>, conclusion: Conclusion) -> LoginResult {
+        let named = request.and_then(|request| request.appid.clone());
+        LoginResult {
+            request_id: id.clone(),
+            appid: named.or_else(|| self.0.tokens.app(None).filter(|_| request.is_some())),
+            outcome: conclusion.outcome,
+            attempts: conclusion.asked,
+            finished_at: clock::now_ms(),
+            simulated: self.0.simulated,
+        }
+    }
+
+    /// Writes the result, however long that takes: an answer of WeChat's cannot be had again.
+    pub(super) async fn record(&self, result: &LoginResult, claimed: &Claimed) -> Recorded {
+        let finished = FinishedResult {
+            json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
+            succeeded: matches!(result.outcome, Outcome::Succeeded(_)),
+            ttl: self.0.limits.result_ttl,
+        };
+        let mut failures = 0;
+        let held = Held(result);
+        let recorded = loop {
+            match self.0.store.record(&result.request_id, claimed, &finished).await {
+                Ok(recorded) => break recorded,
+                Err(fault) => store_away(&result.request_id, &fault, &mut failures).await,
+            }
+        };
+        std::mem::forget(held);
+        recorded
+    }
+
+    pub(super) fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
+        self.0.meters.concluded(result.outcome.as_str());
+        let answer = match &result.outcome {
+            Outcome::Failed(failure) => failure.answer.as_ref(),
+            Outcome::Succeeded(_) => None,
+        };
+        info!(
+            request_id = %result.request_id,
+            appid = result.appid.as_ref().map(tracing::field::display),
+            outcome = result.outcome.as_str(),
+            attempts = result.attempts,
+            in_hand_ms = began.elapsed().as_millis() as u64,
+            errcode = answer.map(|answer| answer.errcode),
+            rid = answer.and_then(|answer| answer.rid.as_deref()),
+            redelivered = delivery.redelivered.then_some(true),
+            trace_id = delivery.traceparent.as_ref().map(|trace| trace.trace_id()),
+            "login concluded"
+        );
+    }
+}
+
+/// An answer that is not yet written. Dropped only when the worker is stopped hard, and that is worth a line.
+struct Held<'a>(&'a LoginResult);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        error!(
+            request_id = %self.0.request_id,
+            outcome = self.0.outcome.as_str(),
+            "stopped before the result could be written"
+        );
+    }
+}
