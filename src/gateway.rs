@@ -42,6 +42,8 @@ pub struct Parts {
     pub apps: BTreeSet<AppId>,
     /// A code's life, counted from the tap.
     pub code_life: Duration,
+    /// How long a result stays.
+    pub result_ttl: Duration,
     /// Who may call; empty: everybody.
     pub keys: Keys,
     /// How many callers may wait for results at once.
@@ -61,6 +63,7 @@ struct Inner {
     store: Store,
     apps: BTreeSet<AppId>,
     code_life: Duration,
+    result_ttl: Duration,
     keys: Keys,
     waiting: Waiting,
     meters: Meters,
@@ -120,10 +123,10 @@ fn logins() -> OpenApiRouter<Gateway> {
 }
 
 fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Router {
-    let Parts { queue, store, apps, code_life, keys, max_waiting, meters, readiness } = parts;
+    let Parts { queue, store, apps, code_life, result_ttl, keys, max_waiting, meters, readiness } = parts;
     let waiting = Waiting::start(store.clone(), max_waiting, meters.clone(), tracker, stop.clone());
     let ops = ops::routes(readiness, meters.clone());
-    let gateway = Gateway(Arc::new(Inner { queue, store, apps, code_life, keys, waiting, meters, stop }));
+    let gateway = Gateway(Arc::new(Inner { queue, store, apps, code_life, result_ttl, keys, waiting, meters, stop }));
     let description = openapi();
     logins()
         .split_for_parts()

@@ -12,6 +12,7 @@ mod seal;
 pub use names::{AppId, BadName, Code, OpenId, RequestId};
 pub use phone::{PhoneInfo, Watermark};
 pub use reason::{Advice, Reason};
+pub(crate) use request::EARLIEST_MS;
 pub use request::{LoginRequest, MAX_BODY_BYTES, Undecodable};
 pub use result::{ErrorBody, Failure, LoginResult, Outcome, ResultBody, Status, UnreadableResult, WechatAnswer};
 pub use seal::{SealError, SealingKey};

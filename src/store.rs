@@ -110,9 +110,15 @@ impl Store {
         }
     }
 
-    /// Claims a login for `lease`. What the claim says is remembered for `keep`, so that a successor learns of it.
-    pub async fn claim(&self, id: &RequestId, lease: Duration, keep: Duration) -> Result<Claim, StoreAway> {
-        let owner = uuid::Uuid::now_v7().simple().to_string();
+    /// Claims a login for `lease`, in the name of `owner`, which is unlike any other. What the claim says is remembered
+    /// for `keep`, so that a successor learns of it. Claiming again in the same name is the same claim.
+    pub async fn claim(
+        &self,
+        id: &RequestId,
+        owner: &str,
+        lease: Duration,
+        keep: Duration,
+    ) -> Result<Claim, StoreAway> {
         match self {
             Self::Memory(memory) => Ok(memory.claim(id, owner, lease, keep)),
             Self::Redis(redis) => redis.claim(id, owner, lease, keep).await,
@@ -165,6 +171,14 @@ impl Store {
         }
     }
 
+    /// Reserves a request id for a code. False: it belongs to another code.
+    pub async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.reserve_id(id, digest, life)),
+            Self::Redis(redis) => redis.reserve_id(id, digest, life).await,
+        }
+    }
+
     /// Binds a code, by its digest, to a request, unless it is bound already.
     pub async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
         match self {
@@ -208,13 +222,10 @@ impl Store {
         }
     }
 
-    /// Shares a fresh token with the fleet, if `owner` still leads, and ends the lead.
-    pub async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<(), StoreAway> {
+    /// Shares a fresh token with the fleet and ends the lead. False: `owner` leads no more, and nothing is shared.
+    pub async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => {
-                memory.share_token(appid, owner, token);
-                Ok(())
-            }
+            Self::Memory(memory) => Ok(memory.share_token(appid, owner, token)),
             Self::Redis(redis) => redis.share_token(appid, owner, token).await,
         }
     }

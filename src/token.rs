@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use refresh::{Wanted, early_from};
+use refresh::{LastFailure, Wanted, early_from};
 pub use source::Source;
 
 use crate::clock;
@@ -70,7 +70,7 @@ struct AppToken {
     source: Source,
     cached: ArcSwapOption<SharedToken>,
     turn: tokio::sync::Mutex<()>,
-    failed: Mutex<Option<(Instant, TokenFault)>>,
+    failed: Mutex<Option<LastFailure>>,
 }
 
 impl Tokens {
@@ -122,7 +122,7 @@ impl Tokens {
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
         let app = self.known(appid);
-        let token = self.fetch(&app, Wanted::OtherThan(failed), until).await?;
+        let token = self.fetch(&app, Wanted::OtherThan(failed.clone()), until).await?;
         if token == *failed {
             warn!(%appid, errcode = refusal.errcode, "WeChat refused the access token and gave the same one again");
             let fault = TokenFault::StillRefused(refusal.clone());

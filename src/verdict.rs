@@ -32,7 +32,8 @@ pub enum Verdict {
     OtherToken,
 }
 
-/// What has happened to a login so far. The line counts how often it asks; judging notes the rest.
+/// What has happened to a login so far. The line counts what it does; judging notes what was heard and how often it
+/// told to wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     /// How often WeChat was asked with this code, by any worker.
@@ -43,6 +44,14 @@ pub struct History {
     pub other_tokens: u32,
     /// How often it was told to wait, here: what the pause grows with.
     pub pauses: u32,
+}
+
+impl History {
+    /// Takes in what another worker, or an earlier claim, has left behind.
+    pub fn learn(&mut self, asked: u32, unheard: bool) {
+        self.asked = self.asked.max(asked);
+        self.unheard |= unheard;
+    }
 }
 
 /// The time a login has left, and the dice for its pauses.
@@ -118,10 +127,7 @@ fn judge_refusal(refusal: &WechatAnswer, history: &mut History, moment: Moment) 
     match errcode::of_phone(refusal.errcode) {
         PhoneErrcode::Busy => wait(Reason::Unavailable, answer, BUSY, history, moment),
         PhoneErrcode::Throttled => wait(Reason::Throttled, answer, THROTTLED, history, moment),
-        PhoneErrcode::BadToken if history.other_tokens < MAX_OTHER_TOKENS => {
-            history.other_tokens += 1;
-            Verdict::OtherToken
-        }
+        PhoneErrcode::BadToken if history.other_tokens < MAX_OTHER_TOKENS => Verdict::OtherToken,
         PhoneErrcode::BadToken => no_token(answer, Advice::FixSetup),
         PhoneErrcode::DeadCode if history.unheard => conclude(Reason::InDoubt, answer),
         PhoneErrcode::DeadCode => conclude(Reason::InvalidCode, answer),

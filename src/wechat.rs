@@ -112,7 +112,8 @@ impl Client {
         url.query_pairs_mut().append_pair("access_token", token.expose());
         let body = Body { code: code.expose(), openid: openid.map(OpenId::expose) };
         let heard = self.post(url, &body).await?;
-        answer::read_phone(&heard, &[token.expose(), code.expose()])
+        let openid = openid.map_or("", OpenId::expose);
+        answer::read_phone(&heard, &[token.expose(), code.expose(), openid])
     }
 
     /// Asks for the app's current access token: the same one until it has less than five minutes left.
@@ -142,7 +143,7 @@ impl Client {
         let mut text = Vec::with_capacity(response.content_length().unwrap_or(0).min(4096) as usize);
         while let Some(chunk) = response.chunk().await.map_err(answer::cut_off)? {
             if text.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Fault::Unreadable(format!("the answer is longer than {MAX_ANSWER_BYTES} bytes")));
+                return Err(answer::fault(status, "longer than 64 KiB"));
             }
             text.extend_from_slice(&chunk);
         }

@@ -21,6 +21,7 @@ use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Settlement};
 use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
 use crate::token::Tokens;
+use crate::verdict::History;
 use crate::wechat::Client;
 
 /// A lease outlasts the longest call by this much: time to send the call and to record its answer.
@@ -74,12 +75,6 @@ pub struct Stop {
     pub soft: CancellationToken,
     /// Finish nothing more; give back what is in hand.
     pub hard: CancellationToken,
-}
-
-/// How a login was concluded: its outcome, and how often WeChat was asked for it.
-struct Conclusion {
-    outcome: Outcome,
-    asked: u32,
 }
 
 /// Takes deliveries and works on at most `slots` of them at once, until the soft stop; returns when all are settled.
@@ -138,15 +133,17 @@ impl Worker {
                 return Settlement::Dead { reason: problem };
             }
         };
+        let mut history = History::default();
         loop {
             let Some((claimed, leased_until)) = self.claim(&id).await else { return Settlement::Ack };
-            let conclusion = match &decoded {
-                Err(problem) => Some(unasked(Reason::InvalidRequest, problem.clone(), &claimed)),
-                Ok(request) => self.conclude(request, delivery, &claimed, leased_until, hard).await,
+            history.learn(claimed.asked, claimed.unheard);
+            let outcome = match &decoded {
+                Err(problem) => Some(unasked(Reason::InvalidRequest, problem)),
+                Ok(request) => self.conclude(request, delivery, &claimed, leased_until, &mut history, hard).await,
             };
-            match conclusion {
-                Some(conclusion) => {
-                    let result = self.result(&id, decoded.as_ref().ok(), conclusion);
+            match outcome {
+                Some(outcome) => {
+                    let result = self.result(&id, decoded.as_ref().ok(), outcome, history.asked);
                     match self.record(&result, &claimed).await {
                         Recorded::Written => self.log(&result, delivery, began),
                         Recorded::Kept | Recorded::NotMine => debug!(request_id = %id, "concluded by somebody else"),
@@ -163,10 +160,12 @@ impl Worker {
     /// Claims the login, however long it takes, and says until when it is ours. None: it has its result already.
     async fn claim(&self, id: &RequestId) -> Option<(Claimed, Instant)> {
         let keep = self.0.limits.code_life + CLAIM_KEPT_AFTER;
+        // One name for all tries: a claim whose answer was lost on the way is this worker's own.
+        let owner = uuid::Uuid::now_v7().simple().to_string();
         let mut failures = 0;
         loop {
             let began = Instant::now();
-            match self.0.store.claim(id, self.lease(), keep).await {
+            match self.0.store.claim(id, &owner, self.lease(), keep).await {
                 Ok(Claim::Mine(claimed)) => return Some((claimed, began + self.lease())),
                 Ok(Claim::Recorded) => return None,
                 Ok(Claim::Held { left }) => sleep(left.min(LOOK_EVERY)).await,
@@ -195,8 +194,7 @@ async fn last_words(hard: &CancellationToken) {
     sleep(LAST_WORDS).await;
 }
 
-/// A conclusion that needed no asking.
-fn unasked(reason: Reason, detail: String, claimed: &Claimed) -> Conclusion {
-    let failure = Failure { detail: Some(detail), ..Failure::new(reason) };
-    Conclusion { outcome: Outcome::Failed(failure), asked: claimed.asked }
+/// A conclusion that needs no asking.
+fn unasked(reason: Reason, detail: &str) -> Outcome {
+    Outcome::Failed(Failure { detail: Some(detail.to_owned()), ..Failure::new(reason) })
 }

@@ -130,6 +130,7 @@ impl Process {
             store: opened.store.clone(),
             apps: apps.into_iter().collect(),
             code_life: self.settings.limits().code_life,
+            result_ttl: self.settings.limits().result_ttl,
             keys: Keys::new(&from.keys),
             max_waiting: from.max_waiting,
             meters: self.meters.clone(),

@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(long)]
     openid: Option<String>,
     /// How long to wait for the result, in seconds
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=300))]
     wait: u64,
     /// Print the result as it stands in the store
     #[arg(long)]
@@ -62,7 +62,7 @@ impl Args {
             code: Code::try_from(self.code.as_str()).map_err(bad("CODE"))?,
             openid: self.openid.as_deref().map(OpenId::try_from).transpose().map_err(bad("--openid"))?,
             issued_at: Some(clock::now_ms()),
-            deadline: Some(clock::now_ms() + self.wait * 1000),
+            deadline: Some(clock::now_ms().saturating_add(self.wait.saturating_mul(1000))),
         })
     }
 }

@@ -107,7 +107,8 @@ impl Settings {
         }
         Ok(ClientSettings {
             base_url,
-            connect_timeout: Duration::from_millis(from.connect_timeout_ms),
+            // Else a connection that was never made would look like an answer that was never heard.
+            connect_timeout: Duration::from_millis(from.connect_timeout_ms.min(from.timeout_ms * 3 / 4)),
             timeout: Duration::from_millis(from.timeout_ms),
             pool_idle: Duration::from_secs(from.pool_idle_s),
         })

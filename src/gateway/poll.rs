@@ -102,7 +102,8 @@ impl Gateway {
     /// Whether a login without a result is under way: it is marked as accepted, or claimed, or its id is young enough.
     async fn may_still_come(&self, request_id: &RequestId) -> Result<bool, Problem> {
         let latest = self.0.code_life.as_millis() as u64 + LATEST_MS;
-        if request_id.generated_at().is_some_and(|at| clock::now_ms() < at.saturating_add(latest)) {
+        let (now, ahead) = (clock::now_ms(), LATEST_MS);
+        if request_id.generated_at().is_some_and(|at| at < now + ahead && now < at + latest) {
             return Ok(true);
         }
         Ok(self.0.store.is_accepted(request_id).await?)

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use crate::clock;
 use crate::gateway::problem::Problem;
 use crate::gateway::{Gateway, Pending, result_url};
-use crate::login::{AppId, Code, LoginRequest, RequestId};
+use crate::login::{LoginRequest, RequestId};
 use crate::queue::PublishFault;
 use crate::store::StoreAway;
 use crate::traceparent::Traceparent;
@@ -92,9 +92,12 @@ async fn take(
             if status == StatusCode::PAYLOAD_TOO_LARGE { "at most 16 KiB" } else { "the body broke off" },
         )
     })?;
-    let request =
+    let (request, chosen) =
         LoginRequest::decode_submission(&body).map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
     let request = gateway.complete(request)?;
+    if chosen {
+        gateway.reserve(&request).await?;
+    }
     let traceparent = headers.get("traceparent").and_then(|value| Traceparent::parse(value.to_str().ok()?));
     gateway.publish_once(request, &traceparent.unwrap_or_else(Traceparent::generate)).await
 }
@@ -116,15 +119,24 @@ impl Gateway {
         Ok(LoginRequest { appid: Some(appid), issued_at, ..request })
     }
 
+    /// An id that the caller chose is this code's alone: with another code it would bring another user's result.
+    async fn reserve(&self, request: &LoginRequest) -> Result<(), Problem> {
+        let life = self.0.code_life + RESULT_COMES_WITHIN + self.0.result_ttl;
+        if self.0.store.reserve_id(&request.request_id, &digest_of(request), life).await? {
+            return Ok(());
+        }
+        let detail = "request_id was used for another code; choose another, or leave it out";
+        Err(Problem::new(StatusCode::BAD_REQUEST, detail).about(&request.request_id))
+    }
+
     /// Publishes the request, unless its code was published before: then that request's id is the answer.
     ///
     /// The code is bound to an id first and marked as accepted last. A gateway that fails in between leaves a binding
     /// without a mark, and whoever submits the code again publishes it under the same id; a worker asks for it once.
     async fn publish_once(&self, request: LoginRequest, traceparent: &Traceparent) -> Result<RequestId, Problem> {
         let (queue, store) = (&self.0.queue, &self.0.store);
-        let appid = request.appid.as_ref().expect("filled in before");
         let code_life = self.0.code_life;
-        let digest = code_digest(appid, &request.code);
+        let digest = digest_of(&request);
         let bound = store.bind_code(&digest, &request.request_id, code_life).await?;
         let request_id = bound.request_id;
         if !bound.first && self.was_accepted(&request_id).await? {
@@ -164,9 +176,10 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// What a code is known by where it must not be readable.
-fn code_digest(appid: &AppId, code: &Code) -> String {
+fn digest_of(request: &LoginRequest) -> String {
     use std::fmt::Write;
-    let sum = digest(&SHA256, format!("{appid}\0{}", code.expose()).as_bytes());
+    let appid = request.appid.as_ref().expect("filled in before");
+    let sum = digest(&SHA256, format!("{appid}\0{}", request.code.expose()).as_bytes());
     sum.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

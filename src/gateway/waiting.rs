@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -15,8 +15,10 @@ use crate::login::RequestId;
 use crate::meters::Meters;
 use crate::store::Store;
 
-/// How often the store is read while anybody waits.
+/// How often the store is read while anybody waits, at most.
 const READ_EVERY: Duration = Duration::from_millis(20);
+/// So many results are read in a second, at most: ten thousand callers must not keep Redis from the workers.
+const READS_A_SECOND: u32 = 50_000;
 /// So many results are read in one round trip, at most.
 const READ_AT_ONCE: usize = 500;
 
@@ -74,21 +76,22 @@ impl Waiting {
 
 async fn answer_all(store: &Store, meters: &Meters, mut arrivals: mpsc::Receiver<Caller>) {
     let mut waiting: HashMap<RequestId, Vec<oneshot::Sender<Bytes>>> = HashMap::new();
-    let mut tick = interval(READ_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = Instant::now();
     loop {
         tokio::select! {
             caller = arrivals.recv() => match caller {
                 Some(Caller { request_id, answer }) => waiting.entry(request_id).or_default().push(answer),
                 None => return,
             },
-            _ = tick.tick(), if !waiting.is_empty() => {
+            () = sleep_until(next), if !waiting.is_empty() => {
                 waiting.retain(|_, answers| {
                     answers.retain(|answer| !answer.is_closed());
                     !answers.is_empty()
                 });
                 read_all(store, &mut waiting).await;
                 meters.polls_waiting(waiting.values().map(Vec::len).sum());
+                let fair = Duration::from_secs(1) * waiting.len() as u32 / READS_A_SECOND;
+                next = Instant::now() + fair.max(READ_EVERY);
             }
         }
     }

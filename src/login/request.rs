@@ -11,7 +11,7 @@ use crate::login::{AppId, Code, OpenId, RequestId, UnixMs};
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Points in time before this (1973 in ms, or any date in seconds) are taken for a mistaken unit.
-const EARLIEST_MS: u64 = 100_000_000_000;
+pub(crate) const EARLIEST_MS: u64 = 100_000_000_000;
 
 /// One tap on the phone-number button, on its way to a phone number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,14 +77,13 @@ impl LoginRequest {
         fields.with_id(request_id.clone()).map_err(|problem| Undecodable::Invalid { request_id, problem })
     }
 
-    /// Reads what a gateway's caller submits: the same fields, but the id may be absent, and then is made here.
-    pub fn decode_submission(body: &[u8]) -> Result<Self, String> {
+    /// Reads what a gateway's caller submits: the same fields, but the id may be absent, and then is made here. The flag
+    /// tells whether the caller chose the id.
+    pub fn decode_submission(body: &[u8]) -> Result<(Self, bool), String> {
         let fields = Fields::read(body)?;
-        let request_id = match fields.request_id {
-            Some(_) => fields.request_id()?,
-            None => RequestId::generate(),
-        };
-        fields.with_id(request_id)
+        let chosen = fields.request_id.is_some();
+        let request_id = if chosen { fields.request_id()? } else { RequestId::generate() };
+        Ok((fields.with_id(request_id)?, chosen))
     }
 
     /// The message body of this request.

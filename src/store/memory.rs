@@ -21,35 +21,41 @@ struct State {
     claims: Expiring<RequestId, ClaimState>,
     accepted: Expiring<RequestId, ()>,
     codes: Expiring<String, RequestId>,
+    reserved: Expiring<RequestId, String>,
     tokens: HashMap<AppId, SharedToken>,
     leads: Expiring<AppId, String>,
 }
 
 /// What is known of who is asking.
-#[derive(Clone)]
 struct ClaimState {
     owner: String,
     asked: u32,
     until: Instant,
-    /// Set when the owner gave the claim back and said whether an answer was missed.
-    returned: Option<bool>,
+    /// Whether an earlier answer was missed.
+    unheard: bool,
+    /// Whether the owner gave the claim back, and said so itself.
+    returned: bool,
 }
 
 impl Memory {
-    pub(super) fn claim(&self, id: &RequestId, owner: String, lease: Duration, keep: Duration) -> Claim {
+    pub(super) fn claim(&self, id: &RequestId, owner: &str, lease: Duration, keep: Duration) -> Claim {
         let now = Instant::now();
         let mut state = self.state();
         if state.results.get(id).is_some() {
             return Claim::Recorded;
         }
-        let earlier = state.claims.get(id).cloned();
-        if let Some(holder) = earlier.as_ref().filter(|holder| holder.until > now) {
-            return Claim::Held { left: holder.until - now };
-        }
-        let (asked, unheard) = earlier.map_or((0, false), |earlier| (earlier.asked, earlier.returned.unwrap_or(true)));
-        let claim = ClaimState { owner: owner.clone(), asked: asked + 1, until: now + lease, returned: None };
+        let (asked, unheard) = match state.claims.get(id) {
+            None => (0, false),
+            // The same claim once more: its answer was lost on the way, and nobody has asked yet.
+            Some(earlier) if earlier.owner == owner => (earlier.asked - 1, earlier.unheard),
+            Some(earlier) if earlier.until > now => return Claim::Held { left: earlier.until - now },
+            // One that ran out may have missed an answer; one that was given back has said so itself.
+            Some(earlier) => (earlier.asked, earlier.unheard || !earlier.returned),
+        };
+        let until = now + lease;
+        let claim = ClaimState { owner: owner.to_owned(), asked: asked + 1, until, unheard, returned: false };
         state.claims.put(id.clone(), claim, keep);
-        Claim::Mine(Claimed { owner, asked, unheard })
+        Claim::Mine(Claimed { owner: owner.to_owned(), asked, unheard })
     }
 
     pub(super) fn extend(&self, id: &RequestId, claimed: &Claimed, asked: u32, lease: Duration) -> bool {
@@ -63,7 +69,7 @@ impl Memory {
     pub(super) fn release(&self, id: &RequestId, claimed: &Claimed, asked: u32, unheard: bool) {
         let mut state = self.state();
         let Some(claim) = state.claims.get_mut(id).filter(|claim| claim.owner == claimed.owner) else { return };
-        (claim.asked, claim.until, claim.returned) = (asked, Instant::now(), Some(unheard));
+        *claim = ClaimState { owner: String::new(), asked, until: Instant::now(), unheard, returned: true };
     }
 
     pub(super) fn record(&self, id: &RequestId, claimed: &Claimed, result: &FinishedResult) -> Recorded {
@@ -85,6 +91,15 @@ impl Memory {
     pub(super) fn results(&self, ids: &[RequestId]) -> Vec<Option<Bytes>> {
         let state = self.state();
         ids.iter().map(|id| state.results.get(id).map(|(json, _)| json.clone())).collect()
+    }
+
+    pub(super) fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> bool {
+        let mut state = self.state();
+        if let Some(earlier) = state.reserved.get(id) {
+            return earlier == digest;
+        }
+        state.reserved.put(id.clone(), digest.to_owned(), life);
+        true
     }
 
     pub(super) fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Bound {
@@ -118,12 +133,14 @@ impl Memory {
         free
     }
 
-    pub(super) fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) {
+    pub(super) fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> bool {
         let mut state = self.state();
-        if state.leads.get(appid).is_some_and(|leader| leader == owner) {
+        let leads = state.leads.get(appid).is_some_and(|leader| leader == owner);
+        if leads {
             state.leads.remove(appid);
             state.tokens.insert(appid.clone(), token.clone());
         }
+        leads
     }
 
     pub(super) fn end_refresh(&self, appid: &AppId, owner: &str) {

@@ -36,7 +36,7 @@ struct Scripts {
     extend: Script,
     release: Script,
     record: Script,
-    bind_code: Script,
+    set_once: Script,
     share_token: Script,
     end_refresh: Script,
 }
@@ -61,7 +61,7 @@ impl Redis {
             extend: Script::new(include_str!("redis/extend.lua")),
             release: Script::new(include_str!("redis/release.lua")),
             record: Script::new(include_str!("redis/record.lua")),
-            bind_code: Script::new(include_str!("redis/bind_code.lua")),
+            set_once: Script::new(include_str!("redis/set_once.lua")),
             share_token: Script::new(include_str!("redis/share_token.lua")),
             end_refresh: Script::new(include_str!("redis/end_refresh.lua")),
         };
@@ -77,17 +77,17 @@ impl Redis {
     pub(super) async fn claim(
         &self,
         id: &RequestId,
-        owner: String,
+        owner: &str,
         lease: Duration,
         keep: Duration,
     ) -> Result<Claim, StoreAway> {
         let mut call = self.login_script(&self.scripts.claim, id);
-        call.arg(&owner).arg(ms(lease)).arg(ms(keep));
+        call.arg(owner).arg(ms(lease)).arg(ms(keep));
         let (kind, number, unheard): (String, u64, bool) = self.run(&call).await?;
         Ok(match kind.as_str() {
             "recorded" => Claim::Recorded,
             "held" => Claim::Held { left: Duration::from_millis(number) },
-            _ => Claim::Mine(Claimed { owner, asked: number as u32, unheard }),
+            _ => Claim::Mine(Claimed { owner: owner.to_owned(), asked: number as u32, unheard }),
         })
     }
 
@@ -140,8 +140,15 @@ impl Redis {
         Ok(found.into_iter().map(|json| json.map(Bytes::from)).collect())
     }
 
+    pub(super) async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
+        let mut call = self.scripts.set_once.key(self.key("request", id.as_str()));
+        call.arg(digest).arg(ms(life));
+        let earlier: Option<String> = self.run(&call).await?;
+        Ok(earlier.is_none_or(|earlier| earlier == digest))
+    }
+
     pub(super) async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
-        let mut call = self.scripts.bind_code.key(self.key("code", digest));
+        let mut call = self.scripts.set_once.key(self.key("code", digest));
         call.arg(id.as_str()).arg(ms(life));
         let earlier: Option<String> = self.run(&call).await?;
         Ok(match earlier.and_then(|earlier| RequestId::try_from(earlier).ok()) {
@@ -180,7 +187,7 @@ impl Redis {
         Ok(set.is_some())
     }
 
-    pub(super) async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<(), StoreAway> {
+    pub(super) async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<bool, StoreAway> {
         let body = TokenBody {
             access_token: token.access_token.expose().to_owned(),
             expires_at: token.expires_at,

@@ -6,26 +6,29 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
 
+use crate::backoff::Backoff;
 use crate::clock;
 use crate::login::UnixMs;
 use crate::store::SharedToken;
 use crate::token::{AppToken, Inner, TokenFault, Tokens};
 use crate::wechat::AccessToken;
+use crate::wechat::errcode::{self, TokenErrcode};
 
 /// A token is refreshed when less than this is left: WeChat then hands out the next one while the old one still works.
 const EARLY_MS: u64 = 300_000;
 /// How often one that waits for another worker's refresh looks for the token.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// For so long the last failure answers those who come next, so that a thousand waiting logins ask once.
-const FAILURE_ANSWERS_FOR: Duration = Duration::from_secs(1);
+/// For so long the last failure answers those who come next, so that a thousand waiting logins ask once. It grows while
+/// the failure is one that only an operator can end.
+const FAILURE_ANSWERS_FOR: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
 /// Which token will do.
-#[derive(Clone, Copy)]
-pub(super) enum Wanted<'a> {
+#[derive(Clone)]
+pub(super) enum Wanted {
     /// Any that is still valid.
     Valid,
     /// Any that is still valid, other than this.
-    OtherThan(&'a AccessToken),
+    OtherThan(AccessToken),
     /// One that need not be refreshed yet.
     Fresh,
 }
@@ -36,33 +39,42 @@ impl Tokens {
         if app.turn.try_lock().is_err() || app.recent_failure().is_some() {
             return;
         }
-        let (tokens, app) = (self.clone(), Arc::clone(app));
+        let fetching = self.clone().fetch_in_turn(Arc::clone(app), Wanted::Fresh);
         self.0.tracker.spawn(async move {
-            let until = Instant::now() + tokens.0.client.timeout() * 2;
-            if let Err(fault) = tokens.fetch(&app, Wanted::Fresh, until).await {
-                debug!(appid = %app.appid, ?fault, "the access token was not refreshed; the old one still serves");
+            if let Err(fault) = fetching.await {
+                debug!(%fault, "the access token was not refreshed; the old one still serves");
             }
         });
     }
 
-    /// One at a time within this worker; those who waited take what the first one brought.
+    /// A token that will do, fetched within `until`. Fetching goes on when the one who asked for it has no more time:
+    /// the others wait for it too.
     pub(super) async fn fetch(
         &self,
-        app: &AppToken,
-        wanted: Wanted<'_>,
+        app: &Arc<AppToken>,
+        wanted: Wanted,
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
-        let _turn = timeout_at(until, app.turn.lock()).await.map_err(|_| TokenFault::Awaited)?;
+        let fetching = self.0.tracker.spawn(self.clone().fetch_in_turn(Arc::clone(app), wanted));
+        match timeout_at(until, fetching).await {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(_)) | Err(_) => Err(TokenFault::Awaited),
+        }
+    }
+
+    /// One at a time within this worker; those who waited take what the first one brought.
+    async fn fetch_in_turn(self, app: Arc<AppToken>, wanted: Wanted) -> Result<AccessToken, TokenFault> {
+        let _turn = app.turn.lock().await;
         if let Some(token) = app.cached.load_full().filter(|token| wanted.is_met_by(token)) {
             return Ok(token.access_token.clone());
         }
         if let Some(fault) = app.recent_failure() {
             return Err(fault);
         }
-        let fetched = timeout_at(until, self.fetch_for_fleet(app, wanted)).await.unwrap_or(Err(TokenFault::Awaited));
-        match fetched {
+        match self.fetch_for_fleet(&app, &wanted).await {
             Ok(token) => {
                 app.cached.store(Some(Arc::new(token.clone())));
+                app.forget_failure();
                 Ok(token.access_token)
             }
             Err(fault) => {
@@ -73,11 +85,12 @@ impl Tokens {
     }
 
     /// One at a time within the fleet; the others watch the store for what that one brings.
-    async fn fetch_for_fleet(&self, app: &AppToken, wanted: Wanted<'_>) -> Result<SharedToken, TokenFault> {
+    async fn fetch_for_fleet(&self, app: &AppToken, wanted: &Wanted) -> Result<SharedToken, TokenFault> {
         let Inner { store, client, .. } = &*self.0;
         let owner = uuid::Uuid::now_v7().simple().to_string();
         let lease = client.timeout() + Duration::from_secs(1);
-        loop {
+        let at_most = Instant::now() + lease * 2;
+        while Instant::now() < at_most {
             if let Some(token) = store.token(&app.appid).await?.filter(|token| wanted.is_met_by(token)) {
                 return Ok(token);
             }
@@ -86,25 +99,22 @@ impl Tokens {
             }
             sleep(LOOK_EVERY).await;
         }
+        Err(TokenFault::Awaited)
     }
 
     /// Looks once more, since the last leader may just have finished, then asks WeChat and shares what it gives.
-    async fn fetch_as_leader(
-        &self,
-        app: &AppToken,
-        wanted: Wanted<'_>,
-        owner: &str,
-    ) -> Result<SharedToken, TokenFault> {
+    async fn fetch_as_leader(&self, app: &AppToken, wanted: &Wanted, owner: &str) -> Result<SharedToken, TokenFault> {
         let Inner { store, client, meters, .. } = &*self.0;
         if let Some(token) = store.token(&app.appid).await.ok().flatten().filter(|token| wanted.is_met_by(token)) {
-            store.end_refresh(&app.appid, owner).await?;
+            // Away now? The lead ends by itself.
+            let _ = store.end_refresh(&app.appid, owner).await;
             return Ok(token);
         }
         match app.source.fetch(client, &app.appid).await {
             Ok(token) => {
                 meters.token_fetched();
                 // Away now? The token serves this worker all the same, and the lead ends by itself.
-                let shared = store.share_token(&app.appid, owner, &token).await.is_ok();
+                let shared = store.share_token(&app.appid, owner, &token).await.unwrap_or(false);
                 let life_s = (token.expires_at - token.fetched_at) / 1000;
                 info!(appid = %app.appid, life_s, shared, "access token fetched");
                 Ok(token)
@@ -119,21 +129,46 @@ impl Tokens {
     }
 }
 
+/// What went wrong last, and how often in a row.
+pub(super) struct LastFailure {
+    at: Instant,
+    times: u32,
+    fault: TokenFault,
+}
+
 impl AppToken {
     fn recent_failure(&self) -> Option<TokenFault> {
         let failed = self.failed.lock().expect("nothing panics while holding it");
-        failed.as_ref().filter(|(at, _)| at.elapsed() < FAILURE_ANSWERS_FOR).map(|(_, fault)| fault.clone())
+        failed.as_ref().filter(|last| last.at.elapsed() < last.answers_for()).map(|last| last.fault.clone())
     }
 
     pub(super) fn remember(&self, fault: &TokenFault) {
-        if *fault != TokenFault::Awaited {
-            *self.failed.lock().expect("nothing panics while holding it") = Some((Instant::now(), fault.clone()));
+        if *fault == TokenFault::Awaited {
+            return;
         }
+        let mut failed = self.failed.lock().expect("nothing panics while holding it");
+        let times = failed.as_ref().map_or(0, |last| last.times + 1);
+        *failed = Some(LastFailure { at: Instant::now(), times, fault: fault.clone() });
+    }
+
+    fn forget_failure(&self) {
+        *self.failed.lock().expect("nothing panics while holding it") = None;
     }
 }
 
-impl Wanted<'_> {
-    fn is_met_by(self, token: &SharedToken) -> bool {
+impl LastFailure {
+    fn answers_for(&self) -> Duration {
+        let passes = match &self.fault {
+            TokenFault::Refused(refusal) => errcode::of_token(refusal.errcode) == TokenErrcode::Passing,
+            TokenFault::StillRefused(_) => false,
+            TokenFault::Wechat(_) | TokenFault::Store | TokenFault::Awaited => true,
+        };
+        FAILURE_ANSWERS_FOR.pause(if passes { 0 } else { self.times }, 1.0)
+    }
+}
+
+impl Wanted {
+    fn is_met_by(&self, token: &SharedToken) -> bool {
         let now = clock::now_ms();
         match self {
             Self::Valid => now < token.expires_at,

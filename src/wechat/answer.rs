@@ -73,15 +73,19 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    /// The fault of an answer that is not the JSON we know; HTTP's status may still tell something.
     fn fault(&self, problem: &str) -> Fault {
-        match self.status {
-            429 => Fault::Throttled,
-            504 => Fault::Unheard("a gateway on the way waited for WeChat in vain (HTTP 504)".into()),
-            500..=599 => Fault::Busy(self.status),
-            200 => Fault::Unreadable(problem.to_owned()),
-            status => Fault::Unreadable(format!("HTTP {status}, {problem}")),
-        }
+        fault(self.status, problem)
+    }
+}
+
+/// The fault of an answer that is not the JSON we know; HTTP's status may still tell something.
+pub(super) fn fault(status: u16, problem: &str) -> Fault {
+    match status {
+        429 => Fault::Throttled,
+        504 => Fault::Unheard("a gateway on the way waited for WeChat in vain (HTTP 504)".into()),
+        500..=599 => Fault::Busy(status),
+        200 => Fault::Unreadable(problem.to_owned()),
+        _ => Fault::Unreadable(format!("HTTP {status}, {problem}")),
     }
 }
 

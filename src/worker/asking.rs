@@ -7,16 +7,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::clock;
-use crate::login::{AppId, LoginRequest, Outcome, Reason, UnixMs};
+use crate::login::{AppId, LoginRequest, Outcome, Reason, UnixMs, WechatAnswer};
 use crate::queue::Delivery;
 use crate::store::Claimed;
 use crate::token::TokenFault;
 use crate::verdict::{self, History, Moment, Verdict};
 use crate::wechat::{AccessToken, Fault, Reply, errcode};
-use crate::worker::{Conclusion, Worker, unasked};
+use crate::worker::{Worker, unasked};
 
 /// The pause while the store is away and the lease has to be renewed.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
+/// What must be left of a lease after the longest call: time to record its answer.
+const RECORDING: Duration = Duration::from_millis(500);
 
 /// One login between claim and conclusion.
 struct Asking<'a> {
@@ -24,18 +26,21 @@ struct Asking<'a> {
     request: &'a LoginRequest,
     appid: AppId,
     claimed: &'a Claimed,
-    history: History,
+    /// Until when nobody else asks.
+    leased_until: Instant,
+    history: &'a mut History,
     /// When the login's time is up.
     time_up_ms: UnixMs,
-    /// When that or the patience ends, whichever is first.
-    until_ms: UnixMs,
-    leased_until: Instant,
+    /// When the patience is over; it begins with the first answer, and stands still while the store is away.
+    patience_ends_ms: Option<UnixMs>,
+    /// The token that WeChat refused, until there is another.
+    refused: Option<(AccessToken, WechatAnswer)>,
     hard: &'a CancellationToken,
 }
 
 /// What came of asking once.
 enum Asked {
-    Answer(AccessToken, Result<Reply, Fault>),
+    Answer(Result<Reply, Fault>),
     NoToken(TokenFault),
 }
 
@@ -54,27 +59,26 @@ impl Worker {
         delivery: &Delivery,
         claimed: &Claimed,
         leased_until: Instant,
+        history: &mut History,
         hard: &CancellationToken,
-    ) -> Option<Conclusion> {
+    ) -> Option<Outcome> {
         let Some(appid) = self.0.tokens.app(request.appid.as_ref()) else {
-            let (reason, detail) = match request.appid {
-                Some(_) => (Reason::UnknownApp, "no such app is configured"),
-                None => (Reason::InvalidRequest, "appid is missing, and several apps are configured"),
-            };
-            return Some(unasked(reason, detail.into(), claimed));
+            return Some(match request.appid {
+                Some(_) => unasked(Reason::UnknownApp, "no such app is configured"),
+                None => unasked(Reason::InvalidRequest, "appid is missing, and several apps are configured"),
+            });
         };
-        let now = clock::now_ms();
-        let limits = &self.0.limits;
-        let time_up_ms = verdict::time_up_at(request, delivery.timestamp, now, limits.code_life);
+        let (now, life) = (clock::now_ms(), self.0.limits.code_life);
         let asking = Asking {
             worker: self,
             request,
             appid,
             claimed,
-            history: History { asked: claimed.asked, unheard: claimed.unheard, ..History::default() },
-            time_up_ms,
-            until_ms: time_up_ms.min(now + limits.patience.as_millis() as UnixMs),
             leased_until,
+            history,
+            time_up_ms: verdict::time_up_at(request, delivery.timestamp, now, life),
+            patience_ends_ms: None,
+            refused: None,
             hard,
         };
         asking.run().await
@@ -82,36 +86,44 @@ impl Worker {
 }
 
 impl Asking<'_> {
-    async fn run(mut self) -> Option<Conclusion> {
+    async fn run(mut self) -> Option<Outcome> {
         let mut last = None;
-        while clock::now_ms() < self.until_ms {
-            let asked = match self.token(last.as_ref()).await {
+        while clock::now_ms() < self.until_ms() {
+            let began_ms = clock::now_ms();
+            let asked = match self.token().await? {
                 Err(fault) => Asked::NoToken(fault),
                 Ok(token) => match self.hold_lease().await {
-                    Lease::Held => {
-                        let answer = self.ask(&token).await;
-                        Asked::Answer(token, answer)
+                    Lease::Held => Asked::Answer(self.ask(token).await),
+                    Lease::StoreAway => {
+                        self.wait_for_store(began_ms).await?;
+                        continue;
                     }
-                    Lease::StoreAway => continue,
                     Lease::Lost => return None,
                 },
             };
             match self.judge(&asked) {
-                Verdict::Conclude(outcome) => return Some(self.concluded(outcome)),
-                Verdict::AskAgain { after_ms } => self.pause(after_ms).await?,
+                Verdict::Conclude(outcome) => return Some(outcome),
+                Verdict::AskAgain { after_ms } => self.pause(Duration::from_millis(after_ms)).await?,
                 Verdict::OtherToken => {}
             }
             last = Some(asked);
         }
-        let outcome = self.at_the_end(last.as_ref());
-        Some(self.concluded(outcome))
+        Some(self.at_the_end(last.as_ref()))
+    }
+
+    /// When the login's time or the patience ends, whichever is first.
+    fn until_ms(&self) -> UnixMs {
+        self.patience_ends_ms.map_or(self.time_up_ms, |patience| patience.min(self.time_up_ms))
     }
 
     fn judge(&mut self, asked: &Asked) -> Verdict {
-        let moment = Moment { now_ms: clock::now_ms(), until_ms: self.until_ms, dice: fastrand::f64() };
+        let now_ms = clock::now_ms();
+        let patience_ms = self.worker.0.limits.patience.as_millis() as UnixMs;
+        self.patience_ends_ms.get_or_insert(now_ms + patience_ms);
+        let moment = Moment { now_ms, until_ms: self.until_ms(), dice: fastrand::f64() };
         match asked {
-            Asked::Answer(_, answer) => verdict::judge(answer, &self.appid, &mut self.history, moment),
-            Asked::NoToken(fault) => verdict::judge_token(fault, &mut self.history, moment),
+            Asked::Answer(answer) => verdict::judge(answer, &self.appid, self.history, moment),
+            Asked::NoToken(fault) => verdict::judge_token(fault, self.history, moment),
         }
     }
 
@@ -119,28 +131,40 @@ impl Asking<'_> {
     fn at_the_end(&mut self, last: Option<&Asked>) -> Outcome {
         match last.map(|asked| self.judge(asked)) {
             Some(Verdict::Conclude(outcome)) => outcome,
-            _ => verdict::time_up(&self.history, clock::now_ms() >= self.time_up_ms),
+            _ => verdict::time_up(self.history, clock::now_ms() >= self.time_up_ms),
         }
     }
 
-    /// The token to ask with next: another one, if WeChat refused the last.
-    async fn token(&self, last: Option<&Asked>) -> Result<AccessToken, TokenFault> {
-        let left_ms = self.until_ms.saturating_sub(clock::now_ms());
-        let until = Instant::now() + Duration::from_millis(left_ms);
+    /// The token to ask with next: another one, if WeChat refused the last. None: given back after a hard stop.
+    async fn token(&mut self) -> Option<Result<AccessToken, TokenFault>> {
+        let patience = self.worker.0.limits.patience;
+        let left = Duration::from_millis(self.until_ms().saturating_sub(clock::now_ms())).min(patience);
+        let until = Instant::now() + left;
         let tokens = &self.worker.0.tokens;
-        match last {
-            Some(Asked::Answer(failed, Ok(Reply::Refused(refusal)))) if errcode::is_bad_token(refusal.errcode) => {
-                tokens.replace(&self.appid, failed, refusal, until).await
+        let fetching = async {
+            match &self.refused {
+                Some((failed, refusal)) => tokens.replace(&self.appid, failed, refusal, until).await,
+                None => tokens.current(&self.appid, until).await,
             }
-            _ => tokens.current(&self.appid, until).await,
+        };
+        let fetched = tokio::select! {
+            fetched = fetching => fetched,
+            () = self.hard.cancelled() => {
+                self.give_back().await;
+                return None;
+            }
+        };
+        if fetched.is_ok() && self.refused.take().is_some() {
+            self.history.other_tokens += 1;
         }
+        Some(fetched)
     }
 
-    /// Makes sure that nobody else asks while this call lasts.
+    /// Makes sure that nobody else asks while this call lasts. The first is covered by the claim itself.
     async fn hold_lease(&mut self) -> Lease {
-        let worker = self.worker;
-        let renewed_at = Instant::now();
-        if self.leased_until.duration_since(renewed_at) > worker.0.client.timeout() {
+        let (worker, renewed_at) = (self.worker, Instant::now());
+        let left = self.leased_until.duration_since(renewed_at);
+        if self.history.asked == self.claimed.asked && left > worker.0.client.timeout() + RECORDING {
             return Lease::Held;
         }
         let asked = self.history.asked + 1;
@@ -150,41 +174,50 @@ impl Asking<'_> {
                 Lease::Held
             }
             Ok(false) => Lease::Lost,
-            Err(_) => {
-                sleep(STORE_PAUSE).await;
-                Lease::StoreAway
-            }
+            Err(_) => Lease::StoreAway,
         }
     }
 
-    async fn ask(&mut self, token: &AccessToken) -> Result<Reply, Fault> {
+    /// No code is asked while its result could not be written, and nobody's patience ends over that.
+    async fn wait_for_store(&mut self, away_since_ms: UnixMs) -> Option<()> {
+        self.pause(STORE_PAUSE).await?;
+        if let Some(patience_ends_ms) = &mut self.patience_ends_ms {
+            *patience_ends_ms += clock::now_ms().saturating_sub(away_since_ms);
+        }
+        Some(())
+    }
+
+    async fn ask(&mut self, token: AccessToken) -> Result<Reply, Fault> {
         let LoginRequest { code, openid, .. } = self.request;
         let began = Instant::now();
         self.history.asked += 1;
-        let answer = self.worker.0.client.exchange(token, code, openid.as_ref()).await;
+        let answer = self.worker.0.client.exchange(&token, code, openid.as_ref()).await;
         self.worker.0.meters.answered(kind(&answer), began.elapsed());
-        if let Err(fault) = &answer {
-            debug!(request_id = %self.request.request_id, appid = %self.appid, %fault, "no phone number");
+        match &answer {
+            Ok(Reply::Refused(refusal)) if errcode::is_bad_token(refusal.errcode) => {
+                self.refused = Some((token, refusal.clone()));
+            }
+            Err(fault) => debug!(request_id = %self.request.request_id, appid = %self.appid, %fault, "no phone number"),
+            Ok(_) => {}
         }
         answer
     }
 
-    /// Waits before asking again; a hard stop gives the claim back instead, with what is known now.
-    async fn pause(&self, after_ms: u64) -> Option<()> {
+    /// Waits before asking again. None: given back after a hard stop.
+    async fn pause(&self, pause: Duration) -> Option<()> {
         tokio::select! {
-            () = sleep(Duration::from_millis(after_ms)) => Some(()),
+            () = sleep(pause) => Some(()),
             () = self.hard.cancelled() => {
-                let History { asked, unheard, .. } = self.history;
-                let store = &self.worker.0.store;
-                // Away now? The claim runs out by itself.
-                let _ = store.release(&self.request.request_id, self.claimed, asked, unheard).await;
+                self.give_back().await;
                 None
             }
         }
     }
 
-    fn concluded(&self, outcome: Outcome) -> Conclusion {
-        Conclusion { outcome, asked: self.history.asked }
+    /// Gives the claim back with what is known now. If the store is away, it runs out by itself.
+    async fn give_back(&self) {
+        let History { asked, unheard, .. } = *self.history;
+        let _ = self.worker.0.store.release(&self.request.request_id, self.claimed, asked, unheard).await;
     }
 }
 

@@ -8,16 +8,22 @@ use crate::clock;
 use crate::login::{LoginRequest, LoginResult, Outcome, RequestId};
 use crate::queue::Delivery;
 use crate::store::{Claimed, FinishedResult, Recorded};
-use crate::worker::{Conclusion, Worker, store_away};
+use crate::worker::{Worker, store_away};
 
 impl Worker {
-    pub(super) fn result(&self, id: &RequestId, request: Option<&LoginRequest>, conclusion: Conclusion) -> LoginResult {
+    pub(super) fn result(
+        &self,
+        id: &RequestId,
+        request: Option<&LoginRequest>,
+        outcome: Outcome,
+        attempts: u32,
+    ) -> LoginResult {
         let named = request.and_then(|request| request.appid.clone());
         LoginResult {
             request_id: id.clone(),
             appid: named.or_else(|| self.0.tokens.app(None).filter(|_| request.is_some())),
-            outcome: conclusion.outcome,
-            attempts: conclusion.asked,
+            outcome,
+            attempts,
             finished_at: clock::now_ms(),
             simulated: self.0.simulated,
         }
@@ -34,6 +40,8 @@ impl Worker {
         let held = Held(result);
         let recorded = loop {
             match self.0.store.record(&result.request_id, claimed, &finished).await {
+                // After a try whose answer was lost, what is there already is our own.
+                Ok(Recorded::Kept) if failures > 0 => break Recorded::Written,
                 Ok(recorded) => break recorded,
                 Err(fault) => store_away(&result.request_id, &fault, &mut failures).await,
             }

@@ -120,6 +120,20 @@ async fn the_same_code_gets_the_same_request_id_and_is_published_once() {
 }
 
 #[tokio::test]
+async fn a_request_id_that_was_used_for_another_code_is_refused() {
+    let fleet = real().await;
+    let caller = Caller::of(&fleet);
+    let (first, second) = (fleet.tap(), fleet.tap());
+    let id = caller.accepted(&json!({"code": first.code, "request_id": "again"})).await;
+    assert_eq!(caller.result(&id).await["phone_info"]["phoneNumber"], first.phone_number);
+    let body = json!({"code": second.code, "request_id": "again"}).to_string();
+    let refused = problem(caller.post(body).send().await.expect("an answer"), StatusCode::BAD_REQUEST).await;
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("another code")), "{refused}");
+    let own = caller.accepted(&json!({"code": second.code})).await;
+    assert_eq!(caller.result(&own).await["phone_info"]["phoneNumber"], second.phone_number, "the code is not lost");
+}
+
+#[tokio::test]
 async fn the_same_code_submitted_many_times_at_once_is_published_once() {
     let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     let caller = Caller::of(&fleet);

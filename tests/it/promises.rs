@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quicklogin::login::{Outcome, Reason};
+use quicklogin::login::{Outcome, Reason, RequestId};
 use quicklogin::queue::{Delivery, PublishFault, Queue, Settlement};
 use quicklogin::simulator::{Mint, Step};
 use quicklogin::store::{Claim, Claimed, FinishedResult, Recorded, SharedToken, Store};
@@ -47,7 +47,7 @@ async fn nothing_comes(queue: &Queue) {
 }
 
 async fn claim(store: &Store, name: &str, lease: Duration) -> Claim {
-    store.claim(&id(name), lease, KEEP).await.expect("the store answers")
+    store.claim(&id(name), &RequestId::generate().to_string(), lease, KEEP).await.expect("the store answers")
 }
 
 async fn mine(store: &Store, name: &str, lease: Duration) -> Claimed {
@@ -150,6 +150,29 @@ promises! {
         assert!(store.extend(&id("r"), &second, 2, LEASE).await.expect("the store answers"));
     }
 
+    async fn a_claim_whose_answer_was_lost_is_claimed_again_as_if_for_the_first_time(on: Ground) {
+        let fleet = ground(on).await;
+        let store = fleet.store.clone();
+        let again = async |owner: &str| store.claim(&id("r"), owner, LEASE, KEEP).await.expect("the store answers");
+        let first = again("one").await;
+        assert!(matches!(&first, Claim::Mine(claimed) if (claimed.asked, claimed.unheard) == (0, false)), "{first:?}");
+        assert_eq!(again("one").await, first);
+        assert!(matches!(again("two").await, Claim::Held { .. }));
+        let Claim::Mine(claimed) = again("one").await else { panic!("it is mine") };
+        store.release(&id("r"), &claimed, 3, true).await.expect("the store answers");
+        let later = again("two").await;
+        assert!(matches!(&later, Claim::Mine(claimed) if (claimed.asked, claimed.unheard) == (3, true)), "{later:?}");
+        assert_eq!(again("two").await, later);
+    }
+
+    async fn a_request_id_belongs_to_one_code(on: Ground) {
+        let fleet = ground(on).await;
+        let reserve = async |digest| fleet.store.reserve_id(&id("r"), digest, KEEP).await.expect("the store answers");
+        assert!(reserve("one").await);
+        assert!(reserve("one").await);
+        assert!(!reserve("two").await);
+    }
+
     async fn a_claim_given_back_tells_what_is_known(on: Ground) {
         let fleet = ground(on).await;
         let store = fleet.store.clone();
@@ -225,10 +248,10 @@ promises! {
         assert_eq!(store.lead_refresh(&app, "one", Duration::from_millis(200)).await, Ok(true));
         assert_eq!(store.lead_refresh(&app, "two", LEASE).await, Ok(false));
         eventually("the lead runs out", async || store.lead_refresh(&app, "two", LEASE).await == Ok(true)).await;
-        store.share_token(&app, "one", &token("overtaken")).await.expect("the store answers");
+        assert_eq!(store.share_token(&app, "one", &token("overtaken")).await, Ok(false));
         assert_eq!(store.token(&app).await, Ok(None));
         let shared = token("good");
-        store.share_token(&app, "two", &shared).await.expect("the store answers");
+        assert_eq!(store.share_token(&app, "two", &shared).await, Ok(true));
         assert_eq!(store.token(&app).await, Ok(Some(shared)));
         assert_eq!(store.lead_refresh(&app, "three", LEASE).await, Ok(true), "sharing ends the lead");
         store.end_refresh(&app, "three").await.expect("the store answers");

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use quicklogin::login::RequestId;
 use quicklogin::queue::{Queue, RabbitSettings};
-use quicklogin::simulator::{Mint, Step};
+use quicklogin::simulator::{Mint, Step, Then};
 use quicklogin::store::Claim;
 use quicklogin::traceparent::Traceparent;
 use quicklogin::worker::Limits;
@@ -108,7 +109,9 @@ async fn a_full_store_refuses_the_claim_and_not_the_result() {
 async fn a_lapsed_claim_is_not_taken_over_in_a_full_store() {
     let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     let (name, keep) = (id("r"), Duration::from_secs(60));
-    let claim = async |lease_ms| fleet.store.claim(&name, Duration::from_millis(lease_ms), keep).await;
+    let claim = async |lease_ms| {
+        fleet.store.claim(&name, &RequestId::generate().to_string(), Duration::from_millis(lease_ms), keep).await
+    };
     claim(50).await.expect("there is room");
     fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "1"]);
     sleep(Duration::from_millis(100)).await;
@@ -152,4 +155,52 @@ async fn a_dial_that_nobody_waits_for_any_more_is_hung_up() {
         hung_up.expect("long before the dial's own bound").expect("hung up in order");
         assert!(heard.starts_with(b"AMQP"));
     }
+}
+
+#[tokio::test]
+async fn a_store_that_stalls_over_a_claim_does_not_lock_the_worker_out_or_cast_doubt() {
+    let fleet = fleet().await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    // The claim times out here, and is carried out all the same when the store goes on.
+    fleet.redis().freeze();
+    let dead = fleet.tap_with(&Mint::of(APP).script([Step::errcode(40029)]));
+    let requests = [request(&dead.code), request(&fleet.tap().code)];
+    for request in &requests {
+        fleet.publish(request).await;
+    }
+    sleep(Duration::from_millis(1600)).await;
+    fleet.redis().thaw();
+    let began = tokio::time::Instant::now();
+    let told = [fleet.result(&requests[0].request_id).await, fleet.result(&requests[1].request_id).await];
+    assert_eq!(told.each_ref().map(|result| result.outcome.as_str()), ["invalid_code", "succeeded"]);
+    assert_eq!(told.each_ref().map(|result| result.attempts), [1, 1]);
+    assert!(began.elapsed() < Duration::from_secs(4), "no lease had to run out: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn patience_does_not_end_while_the_store_is_away() {
+    let plan = Plan { durable_store: true, ..Plan::on(Ground::RabbitAndRedis) };
+    let limits = Limits { patience: Duration::from_millis(1500), ..plan.limits };
+    let fleet = Plan { limits, ..plan }.start().await;
+    let tap = fleet.tap_with(&Mint::of(APP).script([Step::errcode(-1), Step::errcode(-1)]));
+    let request = request(&tap.code);
+    fleet.publish(&request).await;
+    eventually("it was asked", async || fleet.simulator.asked_of(&tap.code).asked >= 1).await;
+    fleet.redis().freeze();
+    sleep(Duration::from_secs(4)).await;
+    fleet.redis().thaw();
+    assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+}
+
+#[tokio::test]
+async fn a_worker_remembers_an_answer_it_missed_when_the_store_forgets() {
+    let plan = Plan { call_timeout: Duration::from_millis(400), ..Plan::on(Ground::RabbitAndRedis) };
+    let fleet = plan.start().await;
+    let tap = fleet.tap_with(&Mint::of(APP).script([Then::HangAfter.into()]));
+    let request = request(&tap.code);
+    fleet.publish(&request).await;
+    eventually("it is being asked", async || fleet.simulator.asked_of(&tap.code).asked == 1).await;
+    fleet.redis().cli(&["DEL", &format!("quicklogin:claim:{{{}}}", request.request_id)]);
+    let result = fleet.result(&request.request_id).await;
+    assert_eq!((result.outcome.as_str(), result.attempts), ("in_doubt", 2));
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use quicklogin::simulator::{AppChange, Mint};
+use quicklogin::clock;
+use quicklogin::login::LoginRequest;
+use quicklogin::simulator::{AppChange, Endpoint, Mint, Mood, Step};
+use quicklogin::worker::Limits;
 use tokio::time::sleep;
 
-use crate::support::fleet::{APP, Fleet, Ground, Plan, request};
+use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
 
 /// Keeps `per_round` logins coming for so many rounds of 50 ms, and answers how they ended.
 async fn steady_load(
@@ -74,4 +77,58 @@ async fn a_thousand_logins_with_a_wrong_secret_ask_for_a_token_a_handful_of_time
     assert!(outcomes.iter().all(|outcome| *outcome == "token_unavailable"));
     let calls = fleet.simulator.asked_without_codes().stable_token.calls;
     assert!(calls <= 12, "{calls} calls");
+}
+
+fn token_mood(fleet: &Fleet, step: Step, calls: u64) {
+    let mood = Mood { endpoint: Endpoint::Token, appid: None, calls: Some(calls), step };
+    fleet.simulator.set_mood(mood).expect("a good mood");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_not_used_again_while_another_cannot_be_had() {
+    let plan = Plan::on(Ground::RabbitAndRedis);
+    let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
+    let fleet = Plan { limits, ..plan }.start().await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    fleet.simulator.invalidate_tokens(None).expect("it knows its apps");
+    token_mood(&fleet, Step::errcode(-1), 2);
+    let result = fleet.login(&fleet.tap().code).await;
+    assert_eq!(
+        (result.outcome.as_str(), result.attempts),
+        ("succeeded", 2),
+        "refused once, and then with another token"
+    );
+}
+
+#[tokio::test]
+async fn a_login_that_has_no_more_time_does_not_end_the_fetch_that_others_wait_for() {
+    let plan = Plan { call_timeout: Duration::from_secs(4), ..Plan::on(Ground::RabbitAndRedis) };
+    let fleet = Plan { limits: Limits { patience: Duration::from_secs(8), ..plan.limits }, ..plan }.start().await;
+    token_mood(&fleet, Step::normal().late_ms(1500), 1);
+    let hasty = LoginRequest { deadline: Some(clock::now_ms() + 500), ..request(&fleet.tap().code) };
+    fleet.publish(&hasty).await;
+    eventually("it fetches a token", async || fleet.simulator.asked_without_codes().stable_token.calls == 1).await;
+    let patient: Vec<_> = (0..5).map(|_| request(&fleet.tap().code)).collect();
+    for request in &patient {
+        fleet.publish(request).await;
+    }
+    assert_eq!(fleet.result(&hasty.request_id).await.outcome.as_str(), "token_unavailable");
+    for request in &patient {
+        assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+    }
+    assert_eq!(fleet.simulator.asked_without_codes().stable_token.calls, 1);
+}
+
+#[tokio::test]
+async fn a_login_given_back_while_it_waits_for_a_token_was_never_asked() {
+    let mut fleet = Plan { call_timeout: Duration::from_secs(4), ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    token_mood(&fleet, Step::normal().late_ms(1000), 1);
+    let tap = fleet.tap_with(&Mint::of(APP).script([Step::errcode(40029)]));
+    let request = request(&tap.code);
+    fleet.publish(&request).await;
+    eventually("it fetches a token", async || fleet.simulator.asked_without_codes().stable_token.calls == 1).await;
+    fleet.stop_worker_hard().await;
+    fleet.add_worker();
+    let result = fleet.result(&request.request_id).await;
+    assert_eq!((result.outcome.as_str(), result.attempts), ("invalid_code", 1), "no answer was ever missed");
 }

@@ -9,6 +9,7 @@ use lapin::{Channel, Event};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::login::{EARLIEST_MS, UnixMs};
 use crate::queue::Delivery;
 use crate::queue::rabbit::acks::{self, Settled};
 use crate::queue::rabbit::bounded;
@@ -80,7 +81,7 @@ impl Supervisor {
         Delivery {
             traceparent,
             redelivered: delivery.redelivered,
-            timestamp: properties.timestamp().map(in_ms),
+            timestamp: properties.timestamp().and_then(in_ms),
             body: delivery.data,
             settler: Some(crate::queue::Settler::Rabbit(settler)),
         }
@@ -99,7 +100,8 @@ async fn fatal_event(events: impl Stream<Item = Event>) -> String {
     }
 }
 
-/// AMQP says seconds; some publishers send milliseconds.
-fn in_ms(timestamp: u64) -> u64 {
-    if timestamp < LARGEST_SECONDS { timestamp * 1000 } else { timestamp }
+/// AMQP says seconds; some publishers send milliseconds, and some 0 for nothing.
+fn in_ms(timestamp: u64) -> Option<UnixMs> {
+    let ms = if timestamp < LARGEST_SECONDS { timestamp * 1000 } else { timestamp };
+    (ms >= EARLIEST_MS).then_some(ms)
 }

@@ -23,27 +23,34 @@ pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -
                 "exchange or queue exist with other arguments than configured, and are used as they are; delete them, \
                  or set rabbitmq.declare = false"
             );
-            check(connection, settings).await
+            check(connection, settings).await?;
+            let channel = bounded(connection.create_channel()).await?;
+            bind(&channel, settings).await?;
+            bounded(channel.close(200, "bound".into())).await
         }
         declared => declared,
     }
 }
 
 async fn declare(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
-    let RabbitSettings { exchange, routing_key, queue, dead_queue, .. } = settings;
+    let RabbitSettings { exchange, queue, dead_queue, .. } = settings;
     let channel = bounded(connection.create_channel()).await?;
     declare_exchange(&channel, exchange, false).await?;
     declare_queue(&channel, dead_queue, false, quorum()).await?;
     declare_queue(&channel, queue, false, requests(settings)).await?;
+    bind(&channel, settings).await?;
+    bounded(channel.close(200, "declared".into())).await
+}
+
+async fn bind(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()> {
     bounded(channel.queue_bind(
-        queue.as_str().into(),
-        exchange.as_str().into(),
-        routing_key.as_str().into(),
+        settings.queue.as_str().into(),
+        settings.exchange.as_str().into(),
+        settings.routing_key.as_str().into(),
         QueueBindOptions::default(),
         FieldTable::default(),
     ))
-    .await?;
-    bounded(channel.close(200, "declared".into())).await
+    .await
 }
 
 async fn check(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {

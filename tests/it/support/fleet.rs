@@ -160,6 +160,7 @@ impl Fleet {
             store: self.store.clone(),
             apps: self.plan.apps.iter().map(|(appid, _)| app_id(appid)).collect(),
             code_life: self.plan.limits.code_life,
+            result_ttl: self.plan.limits.result_ttl,
             keys: Keys::new(&keys),
             max_waiting: self.plan.max_waiting,
             meters: self.meters.clone(),
