@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 
 pub use auth::Keys;
 
+use crate::http;
 use crate::login::{AppId, MAX_BODY_BYTES, RequestId};
 use crate::meters::Meters;
 use crate::ops::{self, Readiness};
@@ -99,14 +100,9 @@ pub enum PendingStatus {
 struct Description;
 
 /// Serves the gateway on `listener` until the stop; callers that wait are then answered at once.
-pub async fn serve(
-    parts: Parts,
-    listener: TcpListener,
-    tracker: TaskTracker,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
+pub async fn serve(parts: Parts, listener: TcpListener, tracker: TaskTracker, stop: CancellationToken) {
     let router = router(parts, &tracker, stop.clone());
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    http::serve(listener, router, stop).await;
 }
 
 /// The API's description in OpenAPI 3.1, made from the handlers' own types.

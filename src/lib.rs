@@ -16,7 +16,7 @@
 //!   [`backend`], which of both;
 //! * the line: [`meters`], [`token`] (what WeChat wants to see), [`verdict`] (what an answer means for a login),
 //!   [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
-//! * the faces: [`ops`], [`gateway`], and [`simulator`], a WeChat on this machine;
+//! * the faces: [`http`], [`ops`], [`gateway`], and [`simulator`], a WeChat on this machine;
 //! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
 
 pub mod backend;
@@ -25,6 +25,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod gateway;
+pub mod http;
 pub mod login;
 pub mod meters;
 pub mod ops;

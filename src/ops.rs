@@ -9,7 +9,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -48,11 +47,6 @@ pub fn routes(readiness: Readiness, meters: Meters) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(move || ready(Arc::clone(&readiness))))
         .route("/metrics", get(async move || metrics(&meters)))
-}
-
-/// Serves them until the stop.
-pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 async fn ready(readiness: Arc<Readiness>) -> Response {

@@ -139,14 +139,10 @@ impl Process {
     }
 
     /// Serves the gateway until the soft stop has ended its last call, or the hard stop all of them.
-    pub(super) async fn serve_gateway(&self, parts: gateway::Parts, listener: TcpListener) -> Result<(), CommandError> {
+    pub(super) async fn serve_gateway(&self, parts: gateway::Parts, listener: TcpListener) {
         let Shutdown { stop, tracker } = &self.shutdown;
-        tokio::select! {
-            served = gateway::serve(parts, listener, tracker.clone(), stop.soft.clone()) => {
-                served.map_err(|error| CommandError::at_run_time(format!("the gateway failed: {error}")))
-            }
-            () = stop.hard.cancelled() => Ok(()),
-        }
+        let serving = gateway::serve(parts, listener, tracker.clone(), stop.soft.clone());
+        stop.hard.run_until_cancelled(serving).await;
     }
 
     /// What a process depends on that publishes, or consumes, or both.

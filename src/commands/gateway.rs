@@ -21,7 +21,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let readiness = process.readiness(&opened, true, None);
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
     let parts = process.gateway(&opened, apps, readiness);
-    process.serve_gateway(parts, listener).await?;
+    process.serve_gateway(parts, listener).await;
     process.finish().await;
     Ok(())
 }

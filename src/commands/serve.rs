@@ -29,9 +29,9 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
     let parts = process.gateway(&opened, apps, readiness);
     // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.
-    let (served, ()) = tokio::join!(process.serve_gateway(parts, listener), process.work(worker, consumer));
+    tokio::join!(process.serve_gateway(parts, listener), process.work(worker, consumer));
     process.finish().await;
-    served
+    Ok(())
 }
 
 /// A simulated WeChat, since there is no app that the real one would know.

@@ -5,7 +5,7 @@ use tracing::warn;
 
 use crate::commands::CommandError;
 use crate::commands::assemble::Process;
-use crate::ops;
+use crate::{http, ops};
 
 pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
@@ -32,7 +32,7 @@ async fn serve_ops(process: &Process, readiness: ops::Readiness) {
     match TcpListener::bind(address).await {
         Ok(listener) => {
             let routes = ops::routes(readiness, process.meters.clone());
-            process.shutdown.tracker.spawn(ops::serve(listener, routes, process.shutdown.stop.hard.clone()));
+            process.shutdown.tracker.spawn(http::serve(listener, routes, process.shutdown.stop.hard.clone()));
         }
         Err(error) => warn!(%address, %error, "ops.listen is taken: this worker has no /readyz and no /metrics"),
     }

@@ -335,3 +335,22 @@ async fn the_api_describes_itself_and_counts() {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
 }
+
+#[tokio::test]
+async fn a_stopping_gateway_answers_those_who_wait_and_takes_no_more() {
+    let mut fleet = Plan { workers: 0, ..Plan::on(Ground::Embedded) }.start().await;
+    let waiting = {
+        let caller = Caller::of(&fleet);
+        let id = caller.accepted(&json!({"code": fleet.tap().code})).await;
+        let url = format!("{}/v1/logins/{id}?wait=30", fleet.url);
+        tokio::spawn(caller.http.get(url).send())
+    };
+    eventually("one waits", async || fleet.meters.render().contains("polls_waiting 1")).await;
+    let began = Instant::now();
+    fleet.stop_gateway();
+    let answered = waiting.await.expect("no panic").expect("an answer");
+    assert_eq!(answered.status(), StatusCode::ACCEPTED);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let late = Client::new().get(format!("{}/livez", fleet.url)).send().await;
+    assert!(late.is_err(), "nobody listens any more");
+}

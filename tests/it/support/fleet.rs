@@ -213,6 +213,11 @@ impl Fleet {
         })
     }
 
+    /// Stops the gateway softly.
+    pub(crate) fn stop_gateway(&mut self) {
+        self.stop.soft.cancel();
+    }
+
     /// Stops the first worker softly and waits until it has finished what it had in hand.
     pub(crate) async fn drain_worker(&mut self) {
         let RunningWorker { stop, working } = self.workers.remove(0);
