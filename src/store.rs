@@ -214,7 +214,7 @@ impl Store {
         }
     }
 
-    /// Makes `owner` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
+    /// Makes or keeps `owner` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
     pub async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
         match self {
             Self::Memory(memory) => Ok(memory.lead_refresh(appid, owner, lease)),

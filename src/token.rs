@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use refresh::{LastFailure, Wanted, early_from};
-pub use source::Source;
+pub use source::{AppSecret, Source};
 
 use crate::clock;
 use crate::login::{AppId, WechatAnswer};
@@ -32,6 +32,9 @@ pub enum TokenFault {
     /// WeChat refused a token and, asked for another, gave the same again. This is its refusal of the token.
     #[error("WeChat refuses its own token with errcode {}", .0.errcode)]
     StillRefused(WechatAnswer),
+    /// The AppSecret cannot be read.
+    #[error("the AppSecret cannot be read: {0}")]
+    NoSecret(String),
     /// WeChat did not answer.
     #[error(transparent)]
     Wechat(Fault),

@@ -85,6 +85,7 @@ pub fn judge_token(fault: &TokenFault, history: &mut History, moment: Moment) ->
             return no_token(Some(refusal), Advice::FixSetup);
         }
         TokenFault::StillRefused(refusal) => return no_token(Some(refusal), Advice::FixSetup),
+        TokenFault::NoSecret(_) => return no_token(None, Advice::FixSetup),
         TokenFault::Refused(refusal) => (Some(refusal), Advice::TryLater),
         TokenFault::Wechat(_) | TokenFault::Store | TokenFault::Awaited => (None, Advice::TryLater),
     };
@@ -296,6 +297,11 @@ mod tests {
             (TokenFault::Refused(refusal(40125)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
             (TokenFault::Refused(refusal(40164)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
             (TokenFault::Refused(refusal(40243)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
+            (
+                TokenFault::NoSecret("/run/secrets/wx: not found".into()),
+                EARLY,
+                Some((TokenUnavailable, Advice::FixSetup)),
+            ),
             (TokenFault::StillRefused(refusal(40001)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
             (passing(), EARLY, None),
             (away(), EARLY, None),

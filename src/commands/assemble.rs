@@ -13,11 +13,10 @@ use crate::login::AppId;
 use crate::meters::Meters;
 use crate::ops::Readiness;
 use crate::queue::{Consumer, Queue};
-use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 use crate::simulator::{AppChange, Simulator, SimulatorOptions};
 use crate::store::Store;
-use crate::token::{App, Source, Tokens};
+use crate::token::{App, AppSecret, Source, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
 
@@ -183,12 +182,13 @@ impl Process {
         let simulator = Simulator::new(&options);
         if apps.is_empty() {
             let appid = AppId::try_from(SIMULATED_APPID).expect("a good appid");
-            apps.push(App { appid, source: Source::Stable { secret: Secret::from(SIMULATED_SECRET) } });
+            apps.push(App { appid, source: Source::Stable { secret: AppSecret::Text(SIMULATED_SECRET.into()) } });
         }
         for app in &apps {
             let refused =
                 |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
             let Source::Stable { secret } = &app.source;
+            let secret = secret.read().map_err(CommandError::at_run_time)?;
             simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
         }
         let base_url = format!("http://{}", address(&listener)?);

@@ -11,9 +11,13 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
     process.settings.check_gateway()?;
     let alone = backend.is_embedded();
+    let simulated = alone && process.settings.apps.is_empty();
+    let wechat = if simulated { None } else { Some(process.wechat()?) };
     let listener = listen(process.settings.gateway.listen, "gateway.listen").await?;
-    let upstream =
-        if alone && process.settings.apps.is_empty() { stand_in(process).await? } else { process.wechat()? };
+    let upstream = match wechat {
+        Some(wechat) => wechat,
+        None => stand_in(process).await?,
+    };
     if alone {
         eprintln!(
             "quicklogin: no RabbitMQ and no Redis are configured: everything is in this process, and nothing survives a restart"

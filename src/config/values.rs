@@ -11,7 +11,7 @@ use crate::login::{AppId, SealingKey};
 use crate::queue::RabbitSettings;
 use crate::secret::Secret;
 use crate::store::RedisSettings;
-use crate::token::{App, Source};
+use crate::token::{App, AppSecret, Source};
 use crate::wechat::ClientSettings;
 use crate::worker::Limits;
 
@@ -123,7 +123,7 @@ impl Settings {
     pub fn apps(&self) -> Result<Vec<App>, BadSettings> {
         let app = |entry: &AppEntry| {
             let name = format!("the secret of app {}", entry.appid);
-            let secret = one_secret(&name, entry.secret.as_ref(), entry.secret_file.as_deref())?;
+            let secret = app_secret(&name, entry.secret.as_ref(), entry.secret_file.as_deref())?;
             Ok(App { appid: entry.appid.clone(), source: Source::Stable { secret } })
         };
         self.apps.iter().map(app).collect()
@@ -144,7 +144,9 @@ impl Settings {
         if !from.encryption {
             return Ok(None);
         }
-        let key = one_secret("result.key", from.key.as_ref(), from.key_file.as_deref())?;
+        let key = app_secret("result.key", from.key.as_ref(), from.key_file.as_deref())?;
+        let key =
+            key.read().map_err(|error| BadSettings::new(format!("result.key: {error}"), "is the file still there?"))?;
         let hint = "make one with: openssl rand -base64 32";
         let key =
             SealingKey::new(&from.key_name, &key).map_err(|e| BadSettings::new(format!("result.key: {e}"), hint))?;
@@ -164,22 +166,15 @@ impl Settings {
     }
 }
 
-fn one_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<Secret, BadSettings> {
+/// Text, or a file that can be read now and may be read again later.
+fn app_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<AppSecret, BadSettings> {
+    let hint = "the file holds the secret alone";
     match (text, file) {
-        (Some(text), None) if !text.expose().is_empty() => Ok(text.clone()),
+        (Some(text), None) if !text.expose().is_empty() => Ok(AppSecret::Text(text.clone())),
         (None, Some(file)) => {
-            let read = std::fs::read_to_string(file).map_err(|error| {
-                let what = format!("{name} cannot be read from {}: {error}", file.display());
-                BadSettings::new(what, "the file holds the secret alone")
-            })?;
-            let secret = read.trim();
-            if secret.is_empty() {
-                return Err(BadSettings::new(
-                    format!("{} is empty", file.display()),
-                    "the file holds the secret alone",
-                ));
-            }
-            Ok(Secret::from(secret))
+            let secret = AppSecret::File(file.to_owned());
+            secret.read().map_err(|error| BadSettings::new(format!("{name} cannot be read from {error}"), hint))?;
+            Ok(secret)
         }
         (Some(_), Some(_)) => Err(BadSettings::new(format!("{name} is given twice"), "keep one of text and file")),
         _ => Err(BadSettings::new(format!("{name} is missing"), "give it as text or, better, in a file")),

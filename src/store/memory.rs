@@ -126,11 +126,11 @@ impl Memory {
 
     pub(super) fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> bool {
         let mut state = self.state();
-        let free = state.leads.get(appid).is_none();
-        if free {
+        let mine_or_free = state.leads.get(appid).is_none_or(|leader| leader == owner);
+        if mine_or_free {
             state.leads.put(appid.clone(), owner.to_owned(), lease);
         }
-        free
+        mine_or_free
     }
 
     pub(super) fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> bool {

@@ -37,6 +37,7 @@ struct Scripts {
     release: Script,
     record: Script,
     set_once: Script,
+    lead_refresh: Script,
     share_token: Script,
     end_refresh: Script,
 }
@@ -62,6 +63,7 @@ impl Redis {
             release: Script::new(include_str!("redis/release.lua")),
             record: Script::new(include_str!("redis/record.lua")),
             set_once: Script::new(include_str!("redis/set_once.lua")),
+            lead_refresh: Script::new(include_str!("redis/lead_refresh.lua")),
             share_token: Script::new(include_str!("redis/share_token.lua")),
             end_refresh: Script::new(include_str!("redis/end_refresh.lua")),
         };
@@ -181,10 +183,9 @@ impl Redis {
     }
 
     pub(super) async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
-        let mut command = redis::cmd("SET");
-        command.arg(self.key("refresh", appid.as_str())).arg(owner).arg("NX").arg("PX").arg(ms(lease));
-        let set: Option<String> = self.ask(&command).await?;
-        Ok(set.is_some())
+        let mut call = self.scripts.lead_refresh.key(self.key("refresh", appid.as_str()));
+        call.arg(owner).arg(ms(lease));
+        self.run(&call).await
     }
 
     pub(super) async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<bool, StoreAway> {

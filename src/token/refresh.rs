@@ -1,5 +1,6 @@
 //! Getting another token: one at a time in this worker, one at a time in the fleet, and the old one serves meanwhile.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::wechat::errcode::{self, TokenErrcode};
 
 /// A token is refreshed when less than this is left: WeChat then hands out the next one while the old one still works.
 const EARLY_MS: u64 = 300_000;
+/// A leader that dies is succeeded after this; one that lives renews its lead.
+const LEAD: Duration = Duration::from_secs(2);
 /// How often one that waits for another worker's refresh looks for the token.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// For so long the last failure answers those who come next, so that a thousand waiting logins ask once. It grows while
@@ -88,13 +91,12 @@ impl Tokens {
     async fn fetch_for_fleet(&self, app: &AppToken, wanted: &Wanted) -> Result<SharedToken, TokenFault> {
         let Inner { store, client, .. } = &*self.0;
         let owner = uuid::Uuid::now_v7().simple().to_string();
-        let lease = client.timeout() + Duration::from_secs(1);
-        let at_most = Instant::now() + lease * 2;
+        let at_most = Instant::now() + (client.timeout() + LEAD) * 2;
         while Instant::now() < at_most {
             if let Some(token) = store.token(&app.appid).await?.filter(|token| wanted.is_met_by(token)) {
                 return Ok(token);
             }
-            if store.lead_refresh(&app.appid, &owner, lease).await? {
+            if store.lead_refresh(&app.appid, &owner, LEAD).await? {
                 return self.fetch_as_leader(app, wanted, &owner).await;
             }
             sleep(LOOK_EVERY).await;
@@ -110,7 +112,11 @@ impl Tokens {
             let _ = store.end_refresh(&app.appid, owner).await;
             return Ok(token);
         }
-        match app.source.fetch(client, &app.appid).await {
+        let fetched = tokio::select! {
+            fetched = app.source.fetch(client, &app.appid) => fetched,
+            never = self.keep_lead(app, owner) => match never {},
+        };
+        match fetched {
             Ok(token) => {
                 meters.token_fetched();
                 // Away now? The token serves this worker all the same, and the lead ends by itself.
@@ -125,6 +131,15 @@ impl Tokens {
                 let _ = store.end_refresh(&app.appid, owner).await;
                 Err(fault)
             }
+        }
+    }
+
+    /// Renews the lead for as long as this is polled.
+    async fn keep_lead(&self, app: &AppToken, owner: &str) -> Infallible {
+        loop {
+            sleep(LEAD / 3).await;
+            // Away, or overtaken? What is fetched serves this worker all the same.
+            let _ = self.0.store.lead_refresh(&app.appid, owner, LEAD).await;
         }
     }
 }
@@ -160,7 +175,7 @@ impl LastFailure {
     fn answers_for(&self) -> Duration {
         let passes = match &self.fault {
             TokenFault::Refused(refusal) => errcode::of_token(refusal.errcode) == TokenErrcode::Passing,
-            TokenFault::StillRefused(_) => false,
+            TokenFault::StillRefused(_) | TokenFault::NoSecret(_) => false,
             TokenFault::Wechat(_) | TokenFault::Store | TokenFault::Awaited => true,
         };
         FAILURE_ANSWERS_FOR.pause(if passes { 0 } else { self.times }, 1.0)

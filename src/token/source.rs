@@ -1,5 +1,7 @@
 //! Where an app's access token comes from.
 
+use std::path::PathBuf;
+
 use crate::clock;
 use crate::login::AppId;
 use crate::secret::Secret;
@@ -12,16 +14,43 @@ use crate::wechat::{Client, TokenReply};
 pub enum Source {
     /// `POST /cgi-bin/stable_token` in normal mode: the same token for all who ask, until it is nearly over.
     Stable {
-        /// The AppSecret.
-        secret: Secret,
+        /// What proves that we may act for the app.
+        secret: AppSecret,
     },
+}
+
+/// An AppSecret, or where it is kept.
+#[derive(Debug, Clone)]
+pub enum AppSecret {
+    /// As it stands in the settings.
+    Text(Secret),
+    /// In a file, read again for each token, so that a corrected secret needs no restart.
+    File(PathBuf),
+}
+
+impl AppSecret {
+    /// The secret of the moment. The error says which file, never what is in it.
+    pub fn read(&self) -> Result<Secret, String> {
+        let file = match self {
+            Self::Text(secret) => return Ok(secret.clone()),
+            Self::File(file) => file,
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        match text.trim() {
+            "" => Err(format!("{} is empty", file.display())),
+            secret => Ok(Secret::from(secret)),
+        }
+    }
 }
 
 impl Source {
     /// Fetches the token of the moment.
     pub(super) async fn fetch(&self, client: &Client, appid: &AppId) -> Result<SharedToken, TokenFault> {
         let reply = match self {
-            Self::Stable { secret } => client.stable_token(appid, secret).await,
+            Self::Stable { secret } => {
+                let secret = secret.read().map_err(TokenFault::NoSecret)?;
+                client.stable_token(appid, &secret).await
+            }
         };
         match reply.map_err(TokenFault::Wechat)? {
             TokenReply::Refused(refusal) => Err(TokenFault::Refused(refusal)),

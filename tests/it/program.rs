@@ -268,3 +268,51 @@ async fn login_prints_the_number_or_says_why_not() {
     assert_eq!((again.code, again.stdout.as_str()), (Some(1), ""));
     assert!(again.stderr.contains("invalid_code (WeChat said 40029") && again.stderr.contains("hint: ask the user"));
 }
+
+#[tokio::test]
+async fn a_refresher_that_is_killed_is_succeeded_within_three_seconds() {
+    let servers = Servers::start();
+    let site = Site::with(&servers.settings(&app()));
+    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let slow = json!({"endpoint": "token", "calls": 1, "step": "hang_before"});
+    post(&format!("{}/sim/moods", servers.simulator_url()), &slow).await;
+    let mut first = site.start(&["worker"], CONSUMING);
+    let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
+    let publish = async |tap: &Value| {
+        let request = request(tap["code"].as_str().expect("a code"));
+        let body = request.encode();
+        publisher.publish("quicklogin", "login", &body, Default::default()).await.expect("it is connected");
+        format!("quicklogin:result:{{{}}}", request.request_id)
+    };
+    let codes = format!("{}/sim/codes", servers.simulator_url());
+    publish(&post(&codes, &json!({})).await).await;
+    eventually("the first asks for a token", async || {
+        get(&format!("{}/sim/asked?codes=false", servers.simulator_url())).await["stable_token"]["calls"] == 1
+    })
+    .await;
+    first.kill();
+    let _second = site.start(&["worker"], CONSUMING);
+    let began = Instant::now();
+    let key = publish(&post(&codes, &json!({})).await).await;
+    eventually("the second has a token", async || servers.redis.get(&key).is_some()).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(servers.redis.get(&key).expect("a result").contains("succeeded"));
+}
+
+#[tokio::test]
+async fn a_corrected_secret_file_needs_no_restart() {
+    let servers = Servers::start();
+    let right = Site::with(&servers.settings(&app()));
+    let _simulator = right.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let site = Site::with(&servers.settings(&format!("[[apps]]\nappid = \"{APP}\"\nsecret_file = \"secret\"")));
+    std::fs::write(site.path().join("secret"), "wrong\n").expect("the folder is ours to write");
+    let _worker = site.start(&["worker"], CONSUMING);
+    let login = async || {
+        let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &json!({})).await;
+        site.run(&["login", minted["code"].as_str().expect("a code")])
+    };
+    let refused = login().await;
+    assert!(refused.stderr.contains("token_unavailable (WeChat said 40125"), "{}", refused.stderr);
+    std::fs::write(site.path().join("secret"), format!("{SECRET}\n")).expect("the folder is ours to write");
+    eventually("it recovers by itself", async || login().await.code == Some(0)).await;
+}

@@ -247,6 +247,7 @@ promises! {
         assert_eq!(store.token(&app).await, Ok(None));
         assert_eq!(store.lead_refresh(&app, "one", Duration::from_millis(200)).await, Ok(true));
         assert_eq!(store.lead_refresh(&app, "two", LEASE).await, Ok(false));
+        assert_eq!(store.lead_refresh(&app, "one", Duration::from_millis(300)).await, Ok(true), "a leader goes on leading");
         eventually("the lead runs out", async || store.lead_refresh(&app, "two", LEASE).await == Ok(true)).await;
         assert_eq!(store.share_token(&app, "one", &token("overtaken")).await, Ok(false));
         assert_eq!(store.token(&app).await, Ok(None));

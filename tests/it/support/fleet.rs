@@ -18,7 +18,7 @@ use quicklogin::ops::Readiness;
 use quicklogin::queue::{Queue, RabbitSettings};
 use quicklogin::simulator::{AppChange, Mint, Minted, Simulator, SimulatorOptions};
 use quicklogin::store::{RedisSettings, Store};
-use quicklogin::token::{App, Source, Tokens};
+use quicklogin::token::{App, AppSecret, Source, Tokens};
 use quicklogin::traceparent::Traceparent;
 use quicklogin::wechat::{Client, ClientSettings};
 use quicklogin::worker::{self, Limits, Stop, Worker};
@@ -198,7 +198,7 @@ impl Fleet {
         let client = Client::new(&settings).expect("a client");
         let app = |(appid, secret): &(&str, &str)| App {
             appid: app_id(appid),
-            source: Source::Stable { secret: (*secret).into() },
+            source: Source::Stable { secret: AppSecret::Text((*secret).into()) },
         };
         let apps = self.plan.apps.iter().map(app).collect();
         let tokens = Tokens::new(apps, store.clone(), client.clone(), self.tracker.clone(), self.meters.clone());
