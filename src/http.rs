@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,6 +27,8 @@ const MAX_CONNECTIONS: usize = 20_000;
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// A call that is not answered in this time, its body included, is given up; the longest wait for a result is 30 s.
 const CALL_WITHIN: Duration = Duration::from_secs(40);
+const TOO_SLOW: &str =
+    r#"{"type":"about:blank","title":"Request Timeout","status":408,"detail":"the call took longer than 40 s"}"#;
 /// The pause after a connection could not be accepted: out of file descriptors, mostly, and those come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -85,9 +87,8 @@ async fn answer(
     match timeout(CALL_WITHIN, service.call(request)).await {
         Ok(answered) => answered,
         Err(_) => {
-            let mut response = StatusCode::REQUEST_TIMEOUT.into_response();
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            Ok(response)
+            let headers = [(CONTENT_TYPE, "application/problem+json"), (CONNECTION, "close")];
+            Ok((StatusCode::REQUEST_TIMEOUT, headers, TOO_SLOW).into_response())
         }
     }
 }

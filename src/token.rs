@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 use refresh::{LastFailure, Wanted, early_from};
 pub use source::{AppSecret, Source};
@@ -124,15 +123,8 @@ impl Tokens {
         refusal: &WechatAnswer,
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
-        let app = self.known(appid);
-        let token = self.fetch(&app, Wanted::OtherThan(failed.clone()), until).await?;
-        if token == *failed {
-            warn!(%appid, errcode = refusal.errcode, "WeChat refused the access token and gave the same one again");
-            let fault = TokenFault::StillRefused(refusal.clone());
-            app.remember(&fault);
-            return Err(fault);
-        }
-        Ok(token)
+        let wanted = Wanted::OtherThan { failed: failed.clone(), refusal: refusal.clone() };
+        self.fetch(&self.known(appid), wanted, until).await
     }
 
     fn known(&self, appid: &AppId) -> Arc<AppToken> {

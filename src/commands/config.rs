@@ -41,6 +41,9 @@ pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> R
 
 /// A gateway's settings need no secrets; one secret in them means that a worker is meant, and then all must be there.
 fn who_can_start(settings: &Settings) -> Result<&'static str, CommandError> {
+    if settings.apps.is_empty() && !settings.backend()?.is_embedded() {
+        return Ok(": nothing would start, add [[apps]]");
+    }
     let secretless = settings.apps.iter().all(|app| app.secret.is_none() && app.secret_file.is_none());
     if secretless && !settings.apps.is_empty() {
         return Ok(", without secrets: for a gateway only");

@@ -1,7 +1,14 @@
 //! `gateway`: takes codes over HTTP for the fleet's queue, hands out results from its store.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
 use crate::commands::CommandError;
-use crate::commands::assemble::{Process, address, listen, no_app};
+use crate::commands::assemble::{Opened, Process, address, listen, no_app};
+
+const CONNECT_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
@@ -21,7 +28,18 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let readiness = process.readiness(&opened, true, None);
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
     let parts = process.gateway(&opened, apps, readiness);
+    process.shutdown.tracker.spawn(connect_at_start(opened, process.shutdown.stop.soft.clone()));
     process.serve_gateway(parts, listener).await;
     process.finish().await;
     Ok(())
+}
+
+/// Connects and declares before the first caller needs it; afterwards the queue sees to that itself.
+async fn connect_at_start(opened: Opened, stop: CancellationToken) {
+    let connecting = async {
+        while opened.queue.check().await.is_err() {
+            sleep(CONNECT_EVERY).await;
+        }
+    };
+    stop.run_until_cancelled(connecting).await;
 }

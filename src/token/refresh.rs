@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::login::UnixMs;
+use crate::login::{UnixMs, WechatAnswer};
 use crate::store::SharedToken;
 use crate::token::{AppToken, Inner, TokenFault, Tokens};
 use crate::wechat::AccessToken;
@@ -30,8 +30,8 @@ const FAILURE_ANSWERS_FOR: Backoff = Backoff { first: Duration::from_secs(1), lo
 pub(super) enum Wanted {
     /// Any that is still valid.
     Valid,
-    /// Any that is still valid, other than this.
-    OtherThan(AccessToken),
+    /// Any that is still valid, other than the one that WeChat refused so.
+    OtherThan { failed: AccessToken, refusal: WechatAnswer },
     /// One that need not be refreshed yet.
     Fresh,
 }
@@ -74,7 +74,14 @@ impl Tokens {
         if let Some(fault) = app.recent_failure() {
             return Err(fault);
         }
-        match self.fetch_for_fleet(&app, &wanted).await {
+        let fetched = match (self.fetch_for_fleet(&app, &wanted).await, &wanted) {
+            (Ok(token), Wanted::OtherThan { failed, refusal }) if token.access_token == *failed => {
+                warn!(appid = %app.appid, errcode = refusal.errcode, "WeChat refuses the access token and gave the same one again");
+                Err(TokenFault::StillRefused(refusal.clone()))
+            }
+            (fetched, _) => fetched,
+        };
+        match fetched {
             Ok(token) => {
                 app.cached.store(Some(Arc::new(token.clone())));
                 app.forget_failure();
@@ -157,7 +164,7 @@ impl AppToken {
         failed.as_ref().filter(|last| last.at.elapsed() < last.answers_for()).map(|last| last.fault.clone())
     }
 
-    pub(super) fn remember(&self, fault: &TokenFault) {
+    fn remember(&self, fault: &TokenFault) {
         if *fault == TokenFault::Awaited {
             return;
         }
@@ -187,7 +194,7 @@ impl Wanted {
         let now = clock::now_ms();
         match self {
             Self::Valid => now < token.expires_at,
-            Self::OtherThan(failed) => now < token.expires_at && token.access_token != *failed,
+            Self::OtherThan { failed, .. } => now < token.expires_at && token.access_token != *failed,
             Self::Fresh => now < early_from(token),
         }
     }

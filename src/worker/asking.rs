@@ -91,6 +91,10 @@ impl Asking<'_> {
         while clock::now_ms() < self.until_ms() {
             let began_ms = clock::now_ms();
             let asked = match self.token().await? {
+                Err(TokenFault::Store) => {
+                    self.wait_for_store(began_ms).await?;
+                    continue;
+                }
                 Err(fault) => Asked::NoToken(fault),
                 Ok(token) => match self.hold_lease().await {
                     Lease::Held => Asked::Answer(self.ask(token).await),

@@ -13,33 +13,45 @@ use crate::queue::rabbit::{RabbitSettings, bounded};
 /// Makes sure that everything is there that a request passes through. What is there with other arguments is used as it
 /// is: a policy or an earlier configuration made it so, and a fleet must not stop over it.
 pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
-    if !settings.declare {
-        return check(connection, settings).await;
-    }
-    match declare(connection, settings).await {
-        Err(error) if is_other_arguments(&error) => {
-            warn!(
-                queue = settings.queue,
-                "exchange or queue exist with other arguments than configured, and are used as they are; delete them, \
-                 or set rabbitmq.declare = false"
-            );
-            check(connection, settings).await?;
-            let channel = bounded(connection.create_channel()).await?;
-            bind(&channel, settings).await?;
-            bounded(channel.close(200, "bound".into())).await
+    let mut channel = bounded(connection.create_channel()).await?;
+    for part in [Part::Exchange, Part::DeadLetters, Part::Requests] {
+        match part.declare(&channel, settings, !settings.declare).await {
+            Err(error) if is_other_arguments(&error) => {
+                warn!(?part, "exists with other arguments than configured, and is used as it is; see rabbitmq.declare");
+                // RabbitMQ has closed the channel over it.
+                channel = bounded(connection.create_channel()).await?;
+                part.declare(&channel, settings, true).await?;
+            }
+            declared => declared?,
         }
-        declared => declared,
     }
+    if settings.declare {
+        bind(&channel, settings).await?;
+    }
+    bounded(channel.close(200, "declared".into())).await
 }
 
-async fn declare(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
-    let RabbitSettings { exchange, queue, dead_queue, .. } = settings;
-    let channel = bounded(connection.create_channel()).await?;
-    declare_exchange(&channel, exchange, false).await?;
-    declare_queue(&channel, dead_queue, false, quorum()).await?;
-    declare_queue(&channel, queue, false, requests(settings)).await?;
-    bind(&channel, settings).await?;
-    bounded(channel.close(200, "declared".into())).await
+/// What there is to declare.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Exchange,
+    DeadLetters,
+    Requests,
+}
+
+impl Part {
+    /// Declares it; `passive` only checks that it is there.
+    async fn declare(self, channel: &Channel, settings: &RabbitSettings, passive: bool) -> lapin::Result<()> {
+        match self {
+            Self::Exchange => {
+                let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+                let name = settings.exchange.as_str().into();
+                bounded(channel.exchange_declare(name, ExchangeKind::Direct, options, FieldTable::default())).await
+            }
+            Self::DeadLetters => declare_queue(channel, &settings.dead_queue, passive, quorum()).await,
+            Self::Requests => declare_queue(channel, &settings.queue, passive, requests(settings)).await,
+        }
+    }
 }
 
 async fn bind(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()> {
@@ -53,23 +65,9 @@ async fn bind(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()>
     .await
 }
 
-async fn check(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
-    let channel = bounded(connection.create_channel()).await?;
-    declare_exchange(&channel, &settings.exchange, true).await?;
-    for queue in [&settings.dead_queue, &settings.queue] {
-        declare_queue(&channel, queue, true, FieldTable::default()).await?;
-    }
-    bounded(channel.close(200, "checked".into())).await
-}
-
 fn is_other_arguments(error: &lapin::Error) -> bool {
     let ErrorKind::ProtocolError(error) = error.kind() else { return false };
     matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))
-}
-
-async fn declare_exchange(channel: &Channel, name: &str, passive: bool) -> lapin::Result<()> {
-    let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
-    bounded(channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default())).await
 }
 
 /// Deletes all of it, whatever is in it.
