@@ -1,4 +1,4 @@
-//! What WeChat says: the two calls a login needs, over HTTPS, and nothing of what they mean for a login.
+//! What WeChat says: the few calls a login needs, over HTTPS, and nothing of what they mean for a login.
 //!
 //! Every answer is a [`Reply`], a [`TokenReply`] or a [`Fault`]. No error of this module carries a URL, a token, a
 //! code or a phone number; no call is ever repeated here, since only the verdict knows whether asking again is right.
@@ -62,6 +62,7 @@ pub struct Client {
     http: reqwest::Client,
     exchange_url: Url,
     stable_token_url: Url,
+    classic_token_url: Url,
     timeout: Duration,
 }
 
@@ -91,6 +92,7 @@ impl Client {
             http,
             exchange_url: with_path(base, "wxa/business/getuserphonenumber")?,
             stable_token_url: with_path(base, "cgi-bin/stable_token")?,
+            classic_token_url: with_path(base, "cgi-bin/token")?,
             timeout: settings.timeout,
         })
     }
@@ -135,20 +137,35 @@ impl Client {
         answer::read_token(&heard, &[secret.expose()])
     }
 
+    /// Asks for a new access token. The app's former one dies, five minutes later at the latest.
+    pub async fn classic_token(&self, appid: &AppId, secret: &Secret) -> Result<TokenReply, Fault> {
+        let mut url = self.classic_token_url.clone();
+        url.query_pairs_mut()
+            .append_pair("grant_type", "client_credential")
+            .append_pair("appid", appid.as_str())
+            .append_pair("secret", secret.expose());
+        let heard = hear(self.http.get(url)).await?;
+        answer::read_token(&heard, &[secret.expose()])
+    }
+
     async fn post(&self, url: Url, body: &impl Serialize) -> Result<answer::Heard, Fault> {
         let body = serde_json::to_vec(body).expect("text always serialises");
-        let request = self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
-        let mut response = request.send().await.map_err(answer::unanswered)?;
-        let status = response.status().as_u16();
-        let mut text = Vec::with_capacity(response.content_length().unwrap_or(0).min(4096) as usize);
-        while let Some(chunk) = response.chunk().await.map_err(answer::cut_off)? {
-            if text.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(answer::fault(status, "longer than 64 KiB"));
-            }
-            text.extend_from_slice(&chunk);
-        }
-        Ok(answer::Heard { status, text })
+        hear(self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body)).await
     }
+}
+
+/// Sends a request and hears the answer to its end.
+async fn hear(request: reqwest::RequestBuilder) -> Result<answer::Heard, Fault> {
+    let mut response = request.send().await.map_err(answer::unanswered)?;
+    let status = response.status().as_u16();
+    let mut text = Vec::with_capacity(response.content_length().unwrap_or(0).min(4096) as usize);
+    while let Some(chunk) = response.chunk().await.map_err(answer::cut_off)? {
+        if text.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(answer::fault(status, "longer than 64 KiB"));
+        }
+        text.extend_from_slice(&chunk);
+    }
+    Ok(answer::Heard { status, text })
 }
 
 impl fmt::Debug for Client {

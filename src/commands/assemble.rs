@@ -187,8 +187,7 @@ impl Process {
         for app in &apps {
             let refused =
                 |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
-            let Source::Stable { secret } = &app.source;
-            let secret = secret.read().map_err(CommandError::at_run_time)?;
+            let secret = app.source.secret().read().map_err(CommandError::at_run_time)?;
             simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
         }
         let base_url = format!("http://{}", address(&listener)?);

@@ -64,6 +64,17 @@ pub struct AppEntry {
     pub appid: AppId,
     pub secret: Option<Secret>,
     pub secret_file: Option<PathBuf>,
+    #[serde(default)]
+    pub token: TokenSource,
+}
+
+/// Who gives out an app's access token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSource {
+    #[default]
+    Stable,
+    Classic,
 }
 
 #[derive(Debug, Deserialize)]

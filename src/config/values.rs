@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
+use crate::config::sections::TokenSource;
 use crate::config::{AppEntry, BadSettings, Settings};
 use crate::login::{AppId, SealingKey};
 use crate::queue::RabbitSettings;
@@ -124,7 +125,11 @@ impl Settings {
         let app = |entry: &AppEntry| {
             let name = format!("the secret of app {}", entry.appid);
             let secret = app_secret(&name, entry.secret.as_ref(), entry.secret_file.as_deref())?;
-            Ok(App { appid: entry.appid.clone(), source: Source::Stable { secret } })
+            let source = match entry.token {
+                TokenSource::Stable => Source::Stable { secret },
+                TokenSource::Classic => Source::Classic { secret },
+            };
+            Ok(App { appid: entry.appid.clone(), source })
         };
         self.apps.iter().map(app).collect()
     }

@@ -17,6 +17,12 @@ pub enum Source {
         /// What proves that we may act for the app.
         secret: AppSecret,
     },
+    /// `GET /cgi-bin/token`: a new token at each call, which ends the former one. For apps that cannot use the stable
+    /// endpoint; whoever else calls it for the same app takes our token away.
+    Classic {
+        /// What proves that we may act for the app.
+        secret: AppSecret,
+    },
 }
 
 /// An AppSecret, or where it is kept.
@@ -44,12 +50,23 @@ impl AppSecret {
 }
 
 impl Source {
+    /// The AppSecret that it works with.
+    pub fn secret(&self) -> &AppSecret {
+        match self {
+            Self::Stable { secret } | Self::Classic { secret } => secret,
+        }
+    }
+
     /// Fetches the token of the moment.
     pub(super) async fn fetch(&self, client: &Client, appid: &AppId) -> Result<SharedToken, TokenFault> {
         let reply = match self {
             Self::Stable { secret } => {
                 let secret = secret.read().map_err(TokenFault::NoSecret)?;
                 client.stable_token(appid, &secret).await
+            }
+            Self::Classic { secret } => {
+                let secret = secret.read().map_err(TokenFault::NoSecret)?;
+                client.classic_token(appid, &secret).await
             }
         };
         match reply.map_err(TokenFault::Wechat)? {

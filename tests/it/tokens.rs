@@ -69,6 +69,25 @@ async fn a_token_at_the_end_of_its_life_is_replaced_by_one_worker_and_nobody_wai
 }
 
 #[tokio::test]
+async fn classic_tokens_are_fetched_by_one_worker_for_each_life_and_nobody_waits() {
+    let fleet = Plan { workers: 3, classic: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let short = AppChange { appid: APP.into(), token_life_s: Some(2), ..Default::default() };
+    fleet.simulator.put_app(short).expect("a good change");
+    let simulator = fleet.simulator.clone();
+    let outcomes = steady_load(&fleet, 120, 4, |round| {
+        if round == 60 {
+            simulator.invalidate_tokens(None).expect("it knows its apps");
+        }
+    })
+    .await;
+    all_succeeded(&outcomes);
+    let asked = fleet.simulator.asked_without_codes();
+    assert_eq!(asked.classic_token.calls, asked.token_lives.len() as u64, "each call begins a life");
+    assert!((4..=7).contains(&asked.classic_token.calls), "{} calls in six seconds", asked.classic_token.calls);
+    assert_eq!((asked.stable_token.calls, asked.phone.by_errcode.get(&42001)), (0, None));
+}
+
+#[tokio::test]
 async fn a_thousand_logins_with_a_wrong_secret_ask_for_a_token_a_handful_of_times() {
     let fleet = Plan { workers: 2, slots: 256, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     let wrong = AppChange { appid: APP.into(), secret: Some("another".into()), ..Default::default() };

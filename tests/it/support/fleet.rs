@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) slots: usize,
     pub(crate) apps: Vec<(&'static str, &'static str)>,
+    /// Tokens by `GET /cgi-bin/token`.
+    pub(crate) classic: bool,
     pub(crate) limits: Limits,
     /// Bound on a call of WeChat's.
     pub(crate) call_timeout: Duration,
@@ -68,6 +70,7 @@ impl Plan {
             workers: 1,
             slots: 64,
             apps: vec![(APP, SECRET)],
+            classic: false,
             limits: Limits {
                 code_life: Duration::from_secs(240),
                 patience: Duration::from_secs(3),
@@ -196,9 +199,10 @@ impl Fleet {
             pool_idle: Duration::from_secs(12),
         };
         let client = Client::new(&settings).expect("a client");
-        let app = |(appid, secret): &(&str, &str)| App {
-            appid: app_id(appid),
-            source: Source::Stable { secret: AppSecret::Text((*secret).into()) },
+        let app = |(appid, secret): &(&str, &str)| {
+            let secret = AppSecret::Text((*secret).into());
+            let source = if self.plan.classic { Source::Classic { secret } } else { Source::Stable { secret } };
+            App { appid: app_id(appid), source }
         };
         let apps = self.plan.apps.iter().map(app).collect();
         let tokens = Tokens::new(apps, store.clone(), client.clone(), self.tracker.clone(), self.meters.clone());
