@@ -24,7 +24,7 @@ use assemble::Process;
 #[derive(Parser)]
 #[command(name = "quicklogin", version)]
 pub struct Cli {
-    /// Settings in TOML; `quicklogin config show --default` prints the reference. The environment overrides it.
+    /// Settings in TOML; see `quicklogin config show --default`
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,16 +34,21 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Gateway and worker in one process (the default)
+    ///
+    /// Without RabbitMQ, Redis and an app in the settings, WeChat is simulated and nothing survives a restart.
     Serve,
     /// Take codes from RabbitMQ, exchange them at WeChat, write results to Redis
     Worker,
     /// Take codes over HTTP, publish them, hand out results
     Gateway,
-    /// A WeChat on this machine
+    /// A simulated WeChat on this machine, for trying things out
     Simulate(simulate::Args),
     /// Run logins of every kind through the whole line and print each result
     Demo(demo::Args),
-    /// Exchange one code and print the result
+    /// Exchange one code and print the phone number
+    ///
+    /// On a fleet a worker must be running; without one, this process asks WeChat itself. It cannot reach into a running
+    /// `serve`: use its HTTP there.
     Login(login::Args),
     /// Look at the settings
     #[command(subcommand)]

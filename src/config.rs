@@ -96,8 +96,10 @@ fn described(error: &ConfigError) -> String {
             let origin = origin.as_deref().map(|origin| format!(" in {origin}")).unwrap_or_default();
             format!("{key}: {}{origin}", described(error))
         }
-        ConfigError::FileParse { uri, .. } => {
-            format!("{} is not TOML", uri.as_deref().unwrap_or(APPS_VARIABLE))
+        ConfigError::FileParse { uri, cause } => {
+            // The first line says where; those that follow repeat the text, which may be a secret.
+            let place = cause.to_string().lines().next().unwrap_or_default().to_owned();
+            format!("{} is not TOML: {}", uri.as_deref().unwrap_or(APPS_VARIABLE), without_values(&place))
         }
         other => without_values(&other.to_string()),
     }

@@ -202,7 +202,7 @@ impl Process {
 pub(super) fn no_app() -> CommandError {
     CommandError::settings(
         "no app is configured",
-        "add [[apps]] with appid and secret_file; `quicklogin demo` needs none",
+        "add [[apps]] with appid and secret_file; only `demo`, and `serve` on its own, do without",
     )
 }
 

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use crate::backend::Backend;
 use crate::commands::CommandError;
+use crate::commands::assemble::no_app;
 use crate::config::{BadSettings, DEFAULTS, Settings};
 
 #[derive(Subcommand)]
@@ -42,7 +43,7 @@ pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> R
 /// A gateway's settings need no secrets; one secret in them means that a worker is meant, and then all must be there.
 fn who_can_start(settings: &Settings) -> Result<&'static str, CommandError> {
     if settings.apps.is_empty() && !settings.backend()?.is_embedded() {
-        return Ok(": nothing would start, add [[apps]]");
+        return Err(no_app());
     }
     let secretless = settings.apps.iter().all(|app| app.secret.is_none() && app.secret_file.is_none());
     if secretless && !settings.apps.is_empty() {

@@ -41,7 +41,10 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandErro
         start_worker(process, &opened)?;
     }
     let published = opened.queue.publish(&request, &Traceparent::generate()).await;
-    published.map_err(|fault| CommandError::at_run_time(format!("the code was not published: {fault}")))?;
+    published.map_err(|fault| {
+        CommandError::at_run_time(format!("the code was not published: {fault}"))
+            .with_hint("is RabbitMQ running at rabbitmq.url? The code is not spent; try again")
+    })?;
     let at_most = Duration::from_secs(args.wait);
     let found = wait(&opened, &request.request_id, at_most).await;
     process.finish().await;

@@ -18,6 +18,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
         Some(wechat) => wechat,
         None => stand_in(process).await?,
     };
+    eprintln!("quicklogin serve: gateway and worker in one process; Ctrl-C stops it, --help lists the commands");
     if alone {
         eprintln!(
             "quicklogin: no RabbitMQ and no Redis are configured: everything is in this process, and nothing survives a restart"

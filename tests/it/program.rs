@@ -132,7 +132,9 @@ fn the_reference_is_what_is_compiled_in_and_checks() {
     let shown = Site::with("").run(&["config", "show", "--default"]).stdout;
     assert_eq!(shown, quicklogin::config::DEFAULTS);
     assert_eq!(Site::with(&shown).run(&["config", "check"]).code, Some(0));
-    let fleet = Site::with(include_str!("../../config/fleet.toml")).run(&["config", "check"]);
+    let site = Site::with(include_str!("../../config/fleet.toml"));
+    assert_eq!(site.run(&["config", "check"]).code, Some(2), "a fleet without an app does not start");
+    let fleet = site.run_with(&["config", "check"], &[("QUICKLOGIN__APPS", "[{appid = \"wx1\", secret = \"s\"}]")]);
     assert_eq!((fleet.code, fleet.stdout.contains("a fleet on RabbitMQ and Redis")), (Some(0), true));
 }
 

@@ -15,7 +15,7 @@ use crate::queue::Queue;
 use crate::simulator::Simulator;
 use crate::traceparent::Traceparent;
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The line as a caller sees it: the gateway's URL, and the queue for those who publish by themselves.
 #[derive(Clone)]

@@ -132,7 +132,8 @@ impl Supervisor {
                 End::Stopped => return,
                 End::Lost(why) if why == told => debug!(why, "RabbitMQ is still away"),
                 End::Lost(why) => {
-                    warn!(why, "RabbitMQ is lost; connecting again, for ever");
+                    let at = self.queue.0.endpoints.addresses();
+                    warn!(at, why, "no RabbitMQ; connecting again, for ever");
                     told = why;
                 }
             }

@@ -45,6 +45,12 @@ impl Endpoints {
         Ok(Self(Arc::new(Inner { uris, next: AtomicUsize::new(0) })))
     }
 
+    /// Where they are, for a log: no credentials.
+    pub(super) fn addresses(&self) -> String {
+        let address = |uri: &AMQPUri| format!("{}:{}", uri.authority.host, uri.authority.port);
+        self.0.uris.iter().map(address).collect::<Vec<_>>().join(", ")
+    }
+
     /// Connects to the first broker that answers.
     pub(super) async fn connect(&self, name: &str) -> lapin::Result<Connection> {
         let mut last = io_error(std::io::ErrorKind::NotFound);

@@ -151,7 +151,7 @@ impl Link {
                     warn!("Redis is lost; connecting again");
                 }
                 Err(error) if !told => {
-                    warn!(%error, "Redis cannot be reached; trying for ever");
+                    warn!(at = %client.get_connection_info().addr(), %error, "no Redis; connecting again, for ever");
                     told = true;
                 }
                 Err(_) => {}
