@@ -83,6 +83,10 @@ async fn nobody_is_asked_while_the_store_is_away() {
     let tap = fleet.tap();
     let request = request(&tap.code);
     fleet.publish(&request).await;
+    eventually("a worker has it", async || {
+        Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"].unacked == 1
+    })
+    .await;
     sleep(Duration::from_millis(1500)).await;
     assert_eq!(fleet.simulator.asked_of(&tap.code).asked, 0);
     fleet.redis().thaw();
