@@ -3,6 +3,7 @@
 mod assemble;
 mod config;
 mod demo;
+mod explain;
 mod gateway;
 mod login;
 mod serve;
@@ -50,6 +51,8 @@ enum Command {
     /// On a fleet a worker must be running; without one, this process asks WeChat itself. It cannot reach into a running
     /// `serve`: use its HTTP there.
     Login(login::Args),
+    /// Say what a WeChat errcode means here, in English and Chinese, and who must act
+    Explain(explain::Args),
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Action),
@@ -78,8 +81,10 @@ enum Kind {
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     let settings = Settings::load(cli.config.as_deref());
     let command = cli.command.unwrap_or(Command::Serve);
-    if let Command::Config(action) = command {
-        return config::run(&action, settings);
+    match &command {
+        Command::Config(action) => return config::run(action, settings),
+        Command::Explain(args) => return explain::run(args),
+        _ => {}
     }
     let settings = settings?;
     let filter = match command {
@@ -107,7 +112,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Simulate(args) => simulate::run(&process, args).await,
             Command::Demo(args) => demo::run(process, args).await,
             Command::Login(args) => login::run(&process, args).await,
-            Command::Config(_) => unreachable!("answered above"),
+            Command::Config(_) | Command::Explain(_) => unreachable!("answered above"),
         }
     })
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod errcode;
+pub mod explained;
 
 use std::fmt;
 use std::time::Duration;

@@ -112,6 +112,18 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
 }
 
 #[test]
+fn an_errcode_is_explained_in_english_and_chinese() {
+    let site = Site::with("worker.slots = 0");
+    let told = site.run(&["explain", "40029"]);
+    assert_eq!(told.code, Some(0), "also where the settings are broken: {}", told.stderr);
+    assert!(told.stdout.contains("invalid_code") && told.stdout.contains("重新点击"), "{}", told.stdout);
+    let json: Value = serde_json::from_str(&site.run(&["explain", "-1", "--json"]).stdout).expect("JSON");
+    assert_eq!(json["told_as"], "unavailable, at the end of the patience");
+    let unknown = site.run(&["explain", "123456"]);
+    assert_eq!((unknown.code, unknown.stderr.contains("is told refused")), (Some(1), true), "{}", unknown.stderr);
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let site = Site::with("worker.slots = 0");
     let ended = site.run_with(&["config", "check"], &[("QUICKLOGIN__WORKER__SLOTS", "8")]);
