@@ -72,7 +72,7 @@ impl Tokens {
             return Ok(token.access_token.clone());
         }
         if let Some(fault) = app.recent_failure() {
-            return Err(fault);
+            return self.take_shared(&app, &wanted).await.ok_or(fault);
         }
         let fetched = match (self.fetch_for_fleet(&app, &wanted).await, &wanted) {
             (Ok(token), Wanted::OtherThan { failed, refusal }) if token.access_token == *failed => {
@@ -92,6 +92,18 @@ impl Tokens {
                 Err(fault)
             }
         }
+    }
+
+    /// What another worker has shared since this one failed: a failure keeps it from asking WeChat, not from looking.
+    async fn take_shared(&self, app: &AppToken, wanted: &Wanted) -> Option<AccessToken> {
+        let shared = self.0.store.token(&app.appid).await.ok()??;
+        if !wanted.is_met_by(&shared) {
+            return None;
+        }
+        let access_token = shared.access_token.clone();
+        app.cached.store(Some(Arc::new(shared)));
+        app.forget_failure();
+        Some(access_token)
     }
 
     /// One at a time within the fleet; the others watch the store for what that one brings.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use quicklogin::clock;
 use quicklogin::login::LoginRequest;
 use quicklogin::simulator::{AppChange, Endpoint, Mint, Mood, Step};
+use quicklogin::store::SharedToken;
 use quicklogin::worker::Limits;
 use tokio::time::sleep;
 
-use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
+use crate::support::fleet::{APP, Fleet, Ground, Plan, app_id, eventually, request};
 
 /// Keeps `per_round` logins coming for so many rounds of 50 ms, and answers how they ended.
 async fn steady_load(
@@ -150,4 +151,31 @@ async fn a_login_given_back_while_it_waits_for_a_token_was_never_asked() {
     fleet.add_worker();
     let result = fleet.result(&request.request_id).await;
     assert_eq!((result.outcome.as_str(), result.attempts), ("invalid_code", 1), "no answer was ever missed");
+}
+
+#[tokio::test]
+async fn a_worker_that_failed_takes_the_token_that_another_has_shared_since() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let change = |secret: &str| AppChange { appid: APP.into(), secret: Some(secret.into()), ..Default::default() };
+    fleet.simulator.put_app(change("another")).expect("a good change");
+    // The second failure in a row is remembered for two seconds, and longer thereafter.
+    for _ in 0..2 {
+        assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "token_unavailable");
+        let calls = fleet.simulator.asked_without_codes().stable_token.calls;
+        eventually("WeChat is asked again", async || {
+            fleet.login(&fleet.tap().code).await;
+            fleet.simulator.asked_without_codes().stable_token.calls > calls
+        })
+        .await;
+    }
+    let shared = SharedToken {
+        access_token: fleet.simulator.token_of(APP).expect("it knows the app").into(),
+        expires_at: clock::now_ms() + 7_000_000,
+        fetched_at: clock::now_ms(),
+    };
+    assert_eq!(fleet.store.lead_refresh(&app_id(APP), "another worker", Duration::from_secs(5)).await, Ok(true));
+    assert_eq!(fleet.store.share_token(&app_id(APP), "another worker", &shared).await, Ok(true));
+    let calls = fleet.simulator.asked_without_codes().stable_token.calls;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    assert_eq!(fleet.simulator.asked_without_codes().stable_token.calls, calls, "WeChat was not asked for it");
 }
