@@ -92,3 +92,39 @@ async fn answer(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Sends `request` to a server whose one route never answers; what it says until it hangs up, and when that was.
+    /// Time is paused, and moves on when nothing else does.
+    async fn said_to(request: &[u8]) -> (String, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let router = Router::new().route("/never", get(std::future::pending::<()>));
+        tokio::spawn(serve(listener, router, CancellationToken::new()));
+        let mut caller = TcpStream::connect(address).await.expect("it listens");
+        caller.write_all(request).await.expect("it reads");
+        let (began, mut said) = (Instant::now(), String::new());
+        caller.read_to_string(&mut said).await.expect("it hangs up in order");
+        (said, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_sends_half_a_head_is_hung_up_on() {
+        let (said, after) = said_to(b"GET /never HTTP/1.1\r\nhost: x\r\n").await;
+        assert!(!said.contains("200") && after >= HEAD_WITHIN && after < CALL_WITHIN, "{after:?}: {said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_takes_too_long_is_given_up() {
+        let (said, after) = said_to(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(said.starts_with("HTTP/1.1 408") && said.contains("application/problem+json"), "{said}");
+        assert!(after >= CALL_WITHIN && after < CALL_WITHIN * 2, "{after:?}");
+    }
+}
