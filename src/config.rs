@@ -1,8 +1,10 @@
 //! Settings: compiled-in defaults, then a TOML file, then the environment. Used by commands only; everything below
 //! them is passed plain values.
 //!
-//! Here the layers are read; `sections` has the keys, `values` checks them and makes plain values of them.
+//! Here the layers are read; `sections` has the keys, `values` checks them and makes plain values of them, `hosts`
+//! those of WeChat's hosts.
 
+mod hosts;
 mod sections;
 mod values;
 
@@ -18,8 +20,9 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
 /// The apps in the environment: one TOML list, since a list cannot be spelled in single variables.
 const APPS_VARIABLE: &str = "QUICKLOGIN__APPS";
-/// The gateway's keys in the environment: comma-separated.
-const KEYS_VARIABLE: &str = "QUICKLOGIN__GATEWAY__KEYS";
+/// Lists of texts in the environment: comma-separated.
+const LIST_VARIABLES: [(&str, &str); 2] =
+    [("QUICKLOGIN__GATEWAY__KEYS", "gateway.keys"), ("QUICKLOGIN__WECHAT__HOSTS", "wechat.hosts")];
 const HINT: &str =
     "config/default.toml has every key with its meaning; `quicklogin config check` checks without starting";
 
@@ -62,9 +65,10 @@ impl Settings {
         if let Some(apps) = variables.remove(APPS_VARIABLE) {
             layers = layers.add_source(File::from_str(&format!("apps = {apps}"), FileFormat::Toml));
         }
-        if let Some(keys) = variables.remove(KEYS_VARIABLE) {
-            let keys: Vec<&str> = keys.split(',').map(str::trim).filter(|key| !key.is_empty()).collect();
-            layers = layers.set_override("gateway.keys", keys).expect("a list of texts under a good name");
+        for (variable, key) in LIST_VARIABLES {
+            let Some(texts) = variables.remove(variable) else { continue };
+            let texts: Vec<&str> = texts.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
+            layers = layers.set_override(key, texts).expect("a list of texts under a good name");
         }
         let rest = Environment::with_prefix("QUICKLOGIN").prefix_separator("__").separator("__");
         let bad = |error: ConfigError| BadSettings::new(format!("settings: {}", described(&error)), HINT);

@@ -1,19 +1,26 @@
 //! What WeChat says: the few calls a login needs, over HTTPS, and nothing of what they mean for a login.
 //!
 //! Every answer is a [`Reply`], a [`TokenReply`] or a [`Fault`]. No error of this module carries a URL, a token, a
-//! code or a phone number; no call is ever repeated here, since only the verdict knows whether asking again is right.
+//! code or a phone number; no call that may have been sent is ever repeated here, since only the verdict knows whether
+//! asking again is right. One that surely was not sent goes to another host (`hosts`), within the same time.
 
 mod answer;
 pub mod errcode;
 pub mod explained;
+mod hosts;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Url, header, redirect, retry};
+use reqwest::{RequestBuilder, Url, header, redirect, retry};
 use serde::Serialize;
+use tokio::time::Instant;
 
 pub use answer::{Fault, Reply, TokenGrant, TokenReply};
+
+use answer::Heard;
+use hosts::{Hosts, Turn};
 
 use crate::login::{AppId, Code, OpenId};
 use crate::secret::Secret;
@@ -49,21 +56,34 @@ impl fmt::Debug for AccessToken {
 pub struct ClientSettings {
     /// Scheme and host, `https://api.weixin.qq.com`; a path in it is kept as a prefix.
     pub base_url: Url,
-    /// Bound on name look-up, TCP and TLS.
+    /// Tried in this order where `base_url` cannot be reached; each has its scheme.
+    pub hosts: Vec<Url>,
+    /// Bound on name look-up, TCP and TLS, for each host.
     pub connect_timeout: Duration,
-    /// Bound on a whole call, connecting included.
+    /// Bound on a whole call, connecting and all hosts included.
     pub timeout: Duration,
     /// How long an idle connection is kept; WeChat drops them at about 20 s.
     pub pool_idle: Duration,
 }
 
-/// A client of WeChat's server API. Cheap to clone; all clones share one pool of connections.
+/// Of a call that has so much time left, connecting may take so much. With more, a connection that was never made would
+/// look like an answer that was never heard.
+pub fn longest_connect(left: Duration) -> Duration {
+    left * 3 / 4
+}
+
+/// A client of WeChat's server API. Cheap to clone; all clones share one pool of connections, and what they know of
+/// its hosts.
 #[derive(Clone)]
-pub struct Client {
+pub struct Client(Arc<Inner>);
+
+struct Inner {
     http: reqwest::Client,
-    exchange_url: Url,
-    stable_token_url: Url,
-    classic_token_url: Url,
+    hosts: Hosts,
+    exchange: Endpoint,
+    stable_token: Endpoint,
+    classic_token: Endpoint,
+    connect_timeout: Duration,
     timeout: Duration,
 }
 
@@ -89,18 +109,21 @@ impl Client {
             .user_agent(concat!("quicklogin/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| ClientError(answer::cause(error)))?;
-        Ok(Self {
+        let hosts: Vec<Url> = std::iter::once(base).chain(&settings.hosts).cloned().collect();
+        Ok(Self(Arc::new(Inner {
             http,
-            exchange_url: with_path(base, "wxa/business/getuserphonenumber")?,
-            stable_token_url: with_path(base, "cgi-bin/stable_token")?,
-            classic_token_url: with_path(base, "cgi-bin/token")?,
+            exchange: Endpoint::new(&hosts, "wxa/business/getuserphonenumber")?,
+            stable_token: Endpoint::new(&hosts, "cgi-bin/stable_token")?,
+            classic_token: Endpoint::new(&hosts, "cgi-bin/token")?,
+            hosts: Hosts::new(&hosts, settings.timeout),
+            connect_timeout: settings.connect_timeout,
             timeout: settings.timeout,
-        })
+        })))
     }
 
     /// The longest a call can take.
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.0.timeout
     }
 
     /// Exchanges a code for the phone number. Spends the code, unless the fault says that it was surely not taken.
@@ -111,10 +134,8 @@ impl Client {
             #[serde(skip_serializing_if = "Option::is_none")]
             openid: Option<&'a str>,
         }
-        let mut url = self.exchange_url.clone();
-        url.query_pairs_mut().append_pair("access_token", token.expose());
         let body = Body { code: code.expose(), openid: openid.map(OpenId::expose) };
-        let heard = self.post(url, &body).await?;
+        let heard = self.post(&self.0.exchange, &[("access_token", token.expose())], &body).await?;
         let openid = openid.map_or("", OpenId::expose);
         answer::read_phone(&heard, &[token.expose(), code.expose(), openid])
     }
@@ -134,29 +155,77 @@ impl Client {
             secret: secret.expose(),
             force_refresh: false,
         };
-        let heard = self.post(self.stable_token_url.clone(), &body).await?;
+        let heard = self.post(&self.0.stable_token, &[], &body).await?;
         answer::read_token(&heard, &[secret.expose()])
     }
 
     /// Asks for a new access token. The app's former one dies, five minutes later at the latest.
     pub async fn classic_token(&self, appid: &AppId, secret: &Secret) -> Result<TokenReply, Fault> {
-        let mut url = self.classic_token_url.clone();
-        url.query_pairs_mut()
-            .append_pair("grant_type", "client_credential")
-            .append_pair("appid", appid.as_str())
-            .append_pair("secret", secret.expose());
-        let heard = hear(self.http.get(url)).await?;
+        let query = [("grant_type", "client_credential"), ("appid", appid.as_str()), ("secret", secret.expose())];
+        let Inner { http, classic_token, .. } = &*self.0;
+        let heard = self.call(|host| http.get(classic_token.url(host, &query))).await?;
         answer::read_token(&heard, &[secret.expose()])
     }
 
-    async fn post(&self, url: Url, body: &impl Serialize) -> Result<answer::Heard, Fault> {
-        let body = serde_json::to_vec(body).expect("text always serialises");
-        hear(self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body)).await
+    async fn post(
+        &self,
+        endpoint: &Endpoint,
+        query: &[(&str, &str)],
+        body: &(impl Serialize + Sync),
+    ) -> Result<Heard, Fault> {
+        self.call(|host| {
+            let body = serde_json::to_vec(body).expect("text always serialises");
+            let request = self.0.http.post(endpoint.url(host, query));
+            request.header(header::CONTENT_TYPE, "application/json").body(body)
+        })
+        .await
+    }
+
+    /// Sends a request, made anew for each host, to one host after the other while it surely was not sent.
+    async fn call(&self, request_to: impl Fn(usize) -> RequestBuilder) -> Result<Heard, Fault> {
+        let Inner { hosts, connect_timeout, timeout, .. } = &*self.0;
+        let (began, mut tried) = (Instant::now(), Vec::new());
+        let mut turn = hosts.turn(&tried, began).expect("base_url is a host");
+        let mut heard = self.take_turn(turn, request_to(turn.host)).await;
+        while matches!(heard, Err(Fault::Unreachable(_))) {
+            tried.push(turn.host);
+            let left = timeout.saturating_sub(began.elapsed());
+            if longest_connect(left) < *connect_timeout {
+                break;
+            }
+            let Some(next) = hosts.turn(&tried, Instant::now()) else { break };
+            turn = next;
+            heard = self.take_turn(turn, request_to(turn.host).timeout(left)).await;
+        }
+        heard
+    }
+
+    async fn take_turn(&self, turn: Turn, request: RequestBuilder) -> Result<Heard, Fault> {
+        let heard = hear(request).await;
+        self.0.hosts.learn(turn, &heard, Instant::now());
+        heard
+    }
+}
+
+/// A path of WeChat's API at each host, in the order of the hosts.
+struct Endpoint(Vec<Url>);
+
+impl Endpoint {
+    fn new(hosts: &[Url], path: &str) -> Result<Self, ClientError> {
+        hosts.iter().map(|base| with_path(base, path)).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn url(&self, host: usize, query: &[(&str, &str)]) -> Url {
+        let mut url = self.0[host].clone();
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
     }
 }
 
 /// Sends a request and hears the answer to its end.
-async fn hear(request: reqwest::RequestBuilder) -> Result<answer::Heard, Fault> {
+async fn hear(request: RequestBuilder) -> Result<Heard, Fault> {
     let mut response = request.send().await.map_err(answer::unanswered)?;
     let status = response.status().as_u16();
     let mut text = Vec::with_capacity(response.content_length().unwrap_or(0).min(4096) as usize);
@@ -166,19 +235,19 @@ async fn hear(request: reqwest::RequestBuilder) -> Result<answer::Heard, Fault> 
         }
         text.extend_from_slice(&chunk);
     }
-    Ok(answer::Heard { status, text })
+    Ok(Heard { status, text })
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("host", &self.exchange_url.host_str()).finish_non_exhaustive()
+        f.debug_struct("Client").field("hosts", &self.0.hosts.names()).finish_non_exhaustive()
     }
 }
 
 fn with_path(base: &Url, path: &str) -> Result<Url, ClientError> {
     let mut url = base.clone();
     url.path_segments_mut()
-        .map_err(|()| ClientError("wechat.base_url has no host".into()))?
+        .map_err(|()| ClientError("a base URL has no host".into()))?
         .pop_if_empty()
         .extend(path.split('/'));
     Ok(url)

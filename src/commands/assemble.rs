@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::net::TcpListener;
 
 use crate::backend::Backend;
@@ -84,10 +85,12 @@ impl Process {
 
     pub(super) fn worker(&self, opened: &Opened, upstream: Upstream) -> Result<Worker, CommandError> {
         let Upstream { client, apps, simulated } = upstream;
-        let plain_http = client.base_url.scheme() == "http";
-        let loopback = matches!(client.base_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        if plain_http && !loopback {
-            tracing::warn!("wechat.base_url is plain http: codes, tokens and phone numbers can be read on the way");
+        let loopback = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let mut urls = std::iter::once(&client.base_url).chain(&client.hosts);
+        if urls.any(|url| url.scheme() == "http" && !loopback(url)) {
+            tracing::warn!(
+                "wechat.base_url or wechat.hosts is plain http: codes, tokens and phone numbers can be read on the way"
+            );
         }
         let (ttl_s, life_s) = (self.settings.result.ttl_s, self.settings.login.code_life_s);
         if ttl_s < life_s {
@@ -193,8 +196,9 @@ impl Process {
         let base_url = format!("http://{}", address(&listener)?);
         let serving = simulator.clone().serve(listener, self.shutdown.stop.hard.clone());
         self.shutdown.tracker.spawn(serving);
-        let client =
-            ClientSettings { base_url: base_url.parse().expect("an address makes a URL"), ..self.settings.wechat()? };
+        // And no other host: what is simulated goes nowhere else.
+        let base_url = base_url.parse().expect("an address makes a URL");
+        let client = ClientSettings { base_url, hosts: vec![], ..self.settings.wechat()? };
         Ok((simulator, Upstream { client, apps, simulated: true }))
     }
 }

@@ -53,6 +53,7 @@ pub struct Redis {
 #[serde(deny_unknown_fields)]
 pub struct Wechat {
     pub base_url: String,
+    pub hosts: Vec<String>,
     pub connect_timeout_ms: u64,
     pub timeout_ms: u64,
     pub pool_idle_s: u64,

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::config::sections::TokenSource;
-use crate::config::{AppEntry, BadSettings, Settings};
+use crate::config::{AppEntry, BadSettings, Settings, hosts};
 use crate::login::{AppId, SealingKey};
 use crate::queue::RabbitSettings;
 use crate::secret::Secret;
 use crate::store::RedisSettings;
 use crate::token::{App, AppSecret, Source};
-use crate::wechat::ClientSettings;
+use crate::wechat::{self, ClientSettings};
 use crate::worker::Limits;
 
 impl Settings {
@@ -100,17 +100,13 @@ impl Settings {
     /// How WeChat is reached.
     pub fn wechat(&self) -> Result<ClientSettings, BadSettings> {
         let from = &self.wechat;
-        let hint = "a base URL is scheme and host, as in https://api.weixin.qq.com";
-        let base_url: reqwest::Url =
-            from.base_url.parse().map_err(|_| BadSettings::new("wechat.base_url is not a URL", hint))?;
-        if !matches!(base_url.scheme(), "https" | "http") || base_url.query().is_some() {
-            return Err(BadSettings::new("wechat.base_url is not an https:// or http:// URL without query", hint));
-        }
+        let base_url = hosts::base_url("wechat.base_url", &from.base_url)?;
+        let timeout = Duration::from_millis(from.timeout_ms);
         Ok(ClientSettings {
+            hosts: hosts::after(&base_url, &from.hosts)?,
             base_url,
-            // Else a connection that was never made would look like an answer that was never heard.
-            connect_timeout: Duration::from_millis(from.connect_timeout_ms.min(from.timeout_ms * 3 / 4)),
-            timeout: Duration::from_millis(from.timeout_ms),
+            connect_timeout: Duration::from_millis(from.connect_timeout_ms).min(wechat::longest_connect(timeout)),
+            timeout,
             pool_idle: Duration::from_secs(from.pool_idle_s),
         })
     }

@@ -194,6 +194,7 @@ impl Fleet {
     fn worker(&self, store: Store) -> Worker {
         let settings = ClientSettings {
             base_url: self.base_url.parse().expect("a URL"),
+            hosts: vec![],
             connect_timeout: Duration::from_millis(500),
             timeout: self.plan.call_timeout,
             pool_idle: Duration::from_secs(12),
