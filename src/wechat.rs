@@ -6,6 +6,7 @@
 mod answer;
 pub mod errcode;
 pub mod explained;
+pub mod push;
 
 use std::fmt;
 use std::time::Duration;
