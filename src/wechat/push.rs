@@ -56,8 +56,7 @@ pub struct Signature {
     msg_signature: String,
 }
 
-/// A body as it comes: for whom, and what is encrypted. Anybody may have sent it, until [`MessageKeys::open`] has said
-/// otherwise.
+/// A body as it comes: for whom, and what is encrypted. Anybody may have sent it, until it is opened.
 pub struct Envelope {
     /// The platform that it names.
     pub platform: AppId,
@@ -102,6 +101,9 @@ pub enum BadPush {
     /// Not even the outer XML.
     #[error("the body is not XML with AppId and Encrypt")]
     NoEnvelope,
+    /// For a platform that we know nothing of.
+    #[error("no platform of this AppId is configured with message_token and message_key")]
+    UnknownPlatform,
     /// Not sent by WeChat, or our token is not the platform's.
     #[error("msg_signature is wrong: sent by a stranger, or message_token is not as in WeChat's console")]
     WrongSignature,
@@ -119,6 +121,13 @@ pub enum BadPush {
     NoField(&'static str),
 }
 
+impl BadPush {
+    /// Whether it was signed with our token, and so most likely by WeChat.
+    pub fn is_signed(self) -> bool {
+        !matches!(self, Self::NoEnvelope | Self::UnknownPlatform | Self::WrongSignature)
+    }
+}
+
 impl Envelope {
     /// Reads the body of a call.
     pub fn read(body: &[u8]) -> Result<Self, BadPush> {
@@ -128,11 +137,16 @@ impl Envelope {
         let platform = appid.or(receiver).and_then(|appid| AppId::try_from(appid).ok());
         platform.zip(encrypted).map(|(platform, encrypted)| Self { platform, encrypted }).ok_or(BadPush::NoEnvelope)
     }
+
+    /// To which of these platforms WeChat says what, once it is sure that it is WeChat who says it.
+    pub fn open<'a>(&self, platforms: &'a [MessageKeys], signature: &Signature) -> Result<(&'a AppId, Push), BadPush> {
+        let keys = platforms.iter().find(|keys| keys.platform == self.platform).ok_or(BadPush::UnknownPlatform)?;
+        keys.open(self, signature).map(|push| (&keys.platform, push))
+    }
 }
 
 impl MessageKeys {
-    /// What WeChat says in an envelope, once it is sure that it is WeChat who says it, and to this platform.
-    pub fn open(&self, envelope: &Envelope, signature: &Signature) -> Result<Push, BadPush> {
+    fn open(&self, envelope: &Envelope, signature: &Signature) -> Result<Push, BadPush> {
         self.verify(envelope, signature)?;
         Push::read(&self.decrypt(envelope)?)
     }

@@ -166,6 +166,8 @@ fn a_platforms_message_keys_are_a_gateways_affair_and_may_stand_in_files() {
     );
     let files = "message_token_file = \"token\"\nmessage_key_file = \"key\"";
     let site = Site::with(&format!("{fleet}{}{}", platform("wx1", files), platform("wx2", "secret = \"s\"")));
+    let gateway = site.run(&["gateway"]);
+    assert_eq!((gateway.code, gateway.stderr.contains("the message_token of platform wx1")), (Some(2), true));
     let mut worker = site.start(&["worker"], "no Redis; connecting again");
     worker.terminate();
     assert_eq!(worker.end_within(SOON).and_then(|status| status.code()), Some(0), "{}", worker.said());

@@ -67,7 +67,10 @@ fn signature_of(encrypted: &str) -> Signature {
 }
 
 fn open(body: &[u8], signature: &Signature) -> Result<Push, BadPush> {
-    keys().open(&Envelope::read(body)?, signature)
+    let platforms = [keys_of("wx1", "another token"), keys()];
+    let (platform, push) = Envelope::read(body)?.open(&platforms, signature)?;
+    assert_eq!(platform.as_str(), PLATFORM);
+    Ok(push)
 }
 
 /// What becomes of blocks that are properly encrypted and signed.
@@ -153,6 +156,11 @@ fn only_who_knows_the_token_is_believed() {
 
 #[test]
 fn a_push_for_another_platform_is_not_taken_for_ours() {
+    let encrypted = encrypted(padded(framed(ticket_xml().as_bytes(), PLATFORM)));
+    let addressed = |platform| body_with(&encrypted).replace(PLATFORM, platform);
+    for (platform, bad) in [("wx1", BadPush::WrongSignature), ("wx2", BadPush::UnknownPlatform)] {
+        assert_eq!(open(addressed(platform).as_bytes(), &signature_of(&encrypted)), Err(bad), "{platform}");
+    }
     for other in ["wxffffffffffffffff", "", "wxfedcba987654321", "wxfedcba98765432100"] {
         assert_eq!(open_plain(padded(framed(ticket_xml().as_bytes(), other))), Err(BadPush::OtherPlatform), "{other}");
     }
