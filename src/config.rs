@@ -1,10 +1,11 @@
 //! Settings: compiled-in defaults, then a TOML file, then the environment. Used by commands only; everything below
 //! them is passed plain values.
 //!
-//! Here the layers are read; `sections` has the keys, `values` checks them and makes plain values of them, `hosts`
-//! those of WeChat's hosts.
+//! Here the layers are read; `sections` has the keys; `values`, and for their parts `hosts` and `platforms`, check
+//! them and make plain values of them.
 
 mod hosts;
+mod platforms;
 mod sections;
 mod values;
 
@@ -13,13 +14,13 @@ use std::path::Path;
 
 use config::{Config, ConfigError, Environment, File, FileFormat};
 
-pub use sections::{AppEntry, LogFormat, Settings};
+pub use sections::{AppEntry, LogFormat, PlatformEntry, Settings};
 
 /// The commented reference, which is also where the defaults come from.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
-/// The apps in the environment: one TOML list, since a list cannot be spelled in single variables.
-const APPS_VARIABLE: &str = "QUICKLOGIN__APPS";
+/// Apps and platforms in the environment: one TOML list each, since a list cannot be spelled in single variables.
+const TABLE_VARIABLES: [(&str, &str); 2] = [("QUICKLOGIN__APPS", "apps"), ("QUICKLOGIN__PLATFORMS", "platforms")];
 /// Lists of texts in the environment: comma-separated.
 const LIST_VARIABLES: [(&str, &str); 2] =
     [("QUICKLOGIN__GATEWAY__KEYS", "gateway.keys"), ("QUICKLOGIN__WECHAT__HOSTS", "wechat.hosts")];
@@ -62,8 +63,10 @@ impl Settings {
             }
             layers = layers.add_source(File::from(file).format(FileFormat::Toml));
         }
-        if let Some(apps) = variables.remove(APPS_VARIABLE) {
-            layers = layers.add_source(File::from_str(&format!("apps = {apps}"), FileFormat::Toml));
+        for (variable, key) in TABLE_VARIABLES {
+            if let Some(list) = variables.remove(variable) {
+                layers = layers.add_source(in_environment(variable, key, &list)?);
+            }
         }
         for (variable, key) in LIST_VARIABLES {
             let Some(texts) = variables.remove(variable) else { continue };
@@ -71,9 +74,24 @@ impl Settings {
             layers = layers.set_override(key, texts).expect("a list of texts under a good name");
         }
         let rest = Environment::with_prefix("QUICKLOGIN").prefix_separator("__").separator("__");
-        let bad = |error: ConfigError| BadSettings::new(format!("settings: {}", described(&error)), HINT);
+        let bad = |error: ConfigError| unreadable(&error);
         layers.add_source(rest.source(Some(variables))).build().map_err(bad)?.try_deserialize().map_err(bad)
     }
+}
+
+/// A list that stands in a variable, read by itself, so that a mistake in it names the variable.
+fn in_environment(variable: &str, key: &str, list: &str) -> Result<Config, BadSettings> {
+    let text = File::from_str(&format!("{key} = {list}"), FileFormat::Toml);
+    Config::builder().add_source(text).build().map_err(|error| match error {
+        ConfigError::FileParse { cause, .. } => {
+            unreadable(&ConfigError::FileParse { uri: Some(variable.to_owned()), cause })
+        }
+        other => unreadable(&other),
+    })
+}
+
+fn unreadable(error: &ConfigError) -> BadSettings {
+    BadSettings::new(format!("settings: {}", described(error)), HINT)
 }
 
 /// The variables that are meant for us; what else is in the environment may be anything.
@@ -103,7 +121,7 @@ fn described(error: &ConfigError) -> String {
         ConfigError::FileParse { uri, cause } => {
             // The first line says where; those that follow repeat the text, which may be a secret.
             let place = cause.to_string().lines().next().unwrap_or_default().to_owned();
-            format!("{} is not TOML: {}", uri.as_deref().unwrap_or(APPS_VARIABLE), without_values(&place))
+            format!("{} is not TOML: {}", uri.as_deref().unwrap_or("a text"), without_values(&place))
         }
         other => without_values(&other.to_string()),
     }

@@ -1,6 +1,8 @@
-//! The HTTP face: takes codes, hands out results. It publishes and reads; it never talks to WeChat.
+//! The HTTP face: takes codes, hands out results, and takes what WeChat pushes to third-party platforms. It publishes,
+//! reads and keeps; it never calls WeChat.
 
 mod auth;
+mod events;
 mod poll;
 mod problem;
 mod submit;
@@ -30,6 +32,7 @@ use crate::meters::Meters;
 use crate::ops::{self, Readiness};
 use crate::queue::Queue;
 use crate::store::Store;
+use crate::wechat::push::MessageKeys;
 use problem::Problem;
 use waiting::Waiting;
 
@@ -47,6 +50,8 @@ pub struct Parts {
     pub result_ttl: Duration,
     /// Who may call; empty: everybody.
     pub keys: Keys,
+    /// The platforms that WeChat pushes to; empty: there is no route for it.
+    pub platforms: Vec<MessageKeys>,
     /// How many callers may wait for results at once.
     pub max_waiting: usize,
     /// What is counted.
@@ -66,6 +71,8 @@ struct Inner {
     code_life: Duration,
     result_ttl: Duration,
     keys: Keys,
+    platforms: Vec<MessageKeys>,
+    refusals: events::Refusals,
     waiting: Waiting,
     meters: Meters,
     stop: CancellationToken,
@@ -105,29 +112,23 @@ pub async fn serve(parts: Parts, listener: TcpListener, tracker: TaskTracker, st
     http::serve(listener, router, stop).await;
 }
 
-/// The API's description in OpenAPI 3.1, made from the handlers' own types.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut api = logins().split_for_parts().1;
-    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-    api.components.get_or_insert_default().add_security_scheme("key", bearer);
-    api.info.version = env!("CARGO_PKG_VERSION").into();
-    api
-}
-
-fn logins() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::with_openapi(Description::openapi()).routes(routes!(submit::submit)).routes(routes!(poll::poll))
-}
-
 fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Router {
-    let Parts { queue, store, apps, code_life, result_ttl, keys, max_waiting, meters, readiness } = parts;
+    let Parts { queue, store, apps, code_life, result_ttl, keys, platforms, max_waiting, meters, readiness } = parts;
     let waiting = Waiting::start(store.clone(), max_waiting, meters.clone(), tracker, stop.clone());
     let ops = ops::routes(readiness, meters.clone());
-    let gateway = Gateway(Arc::new(Inner { queue, store, apps, code_life, result_ttl, keys, waiting, meters, stop }));
-    let description = openapi();
-    logins()
-        .split_for_parts()
-        .0
-        .route_layer(middleware::from_fn_with_state(gateway.clone(), auth::check))
+    let takes_pushes = !platforms.is_empty();
+    let refusals = events::Refusals::default();
+    let inner = Inner { queue, store, apps, code_life, result_ttl, keys, platforms, refusals, waiting, meters, stop };
+    let gateway = Gateway(Arc::new(inner));
+    let guard = middleware::from_fn_with_state(gateway.clone(), auth::check);
+    let mut routes = logins().route_layer(guard);
+    if takes_pushes {
+        // Beside the guard: WeChat has no key, and signs what it sends.
+        routes = routes.merge(pushes());
+    }
+    let (routes, api) = routes.split_for_parts();
+    let description = described(api);
+    routes
         .with_state(gateway)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .merge(ops)
@@ -136,6 +137,22 @@ fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Route
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method; see /openapi.json")
         })
+}
+
+fn logins() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::with_openapi(Description::openapi()).routes(routes!(submit::submit)).routes(routes!(poll::poll))
+}
+
+fn pushes() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new().routes(routes!(events::take))
+}
+
+/// The API's description in OpenAPI 3.1, made from the handlers' own types.
+fn described(mut api: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    api.components.get_or_insert_default().add_security_scheme("key", bearer);
+    api.info.version = env!("CARGO_PKG_VERSION").into();
+    api
 }
 
 impl Pending {

@@ -27,6 +27,7 @@ struct Inner {
     requeued: Counter,
     submitted: Family<SubmitLabel, Counter>,
     polls_waiting: Gauge,
+    pushes: Family<PushLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,12 +45,19 @@ struct SubmitLabel {
     status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PushLabel {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 impl Meters {
     /// A fresh set, all at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("quicklogin");
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let (logins, answers, submitted) = (Family::default(), Family::default(), Family::default());
+        let pushes = Family::default();
         let (in_hand_seconds, exchange_seconds) = (seconds(), seconds());
         let (in_hand, polls_waiting) = (Gauge::default(), Gauge::default());
         let (tokens_fetched, dead_letters, requeued) = (Counter::default(), Counter::default(), Counter::default());
@@ -67,6 +75,7 @@ impl Meters {
         registry.register("requeued", "Deliveries given back to the queue", requeued.clone());
         registry.register("submitted", "Login requests answered by this gateway, by HTTP status", submitted.clone());
         registry.register("polls_waiting", "Callers that wait for a result at this gateway", polls_waiting.clone());
+        registry.register("pushes", "WeChat's pushes to this gateway, by kind and outcome", pushes.clone());
         Self(Arc::new(Inner {
             registry,
             logins,
@@ -79,6 +88,7 @@ impl Meters {
             requeued,
             submitted,
             polls_waiting,
+            pushes,
         }))
     }
 
@@ -122,6 +132,11 @@ impl Meters {
     /// So many callers wait for a result.
     pub fn polls_waiting(&self, callers: usize) {
         self.0.polls_waiting.set(callers as i64);
+    }
+
+    /// The gateway dealt with a push of WeChat's, or with what claimed to be one.
+    pub fn pushed(&self, kind: &'static str, outcome: &'static str) {
+        self.0.pushes.get_or_create(&PushLabel { kind, outcome }).inc();
     }
 
     /// All of it in the OpenMetrics text format.

@@ -15,7 +15,11 @@ use tokio_util::task::TaskTracker;
 pub use redis::{BadStoreUrl, RedisSettings};
 
 use crate::login::{AppId, RequestId, UnixMs};
+use crate::secret::Secret;
 use crate::wechat::AccessToken;
+
+/// How long WeChat takes a ticket, and so how long one is kept.
+const TICKET_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// A handle on the store; cheap to clone.
 #[derive(Clone)]
@@ -238,6 +242,23 @@ impl Store {
                 Ok(())
             }
             Self::Redis(redis) => redis.end_refresh(appid, owner).await,
+        }
+    }
+
+    /// Keeps a platform's ticket for twelve hours from now. False: the one that is there is newer, and stays. Both by
+    /// when WeChat made them, in Unix s, since pushes come late, twice, and perhaps from somebody who recorded one.
+    pub async fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.keep_ticket(platform, ticket, created_s)),
+            Self::Redis(redis) => redis.keep_ticket(platform, ticket, created_s).await,
+        }
+    }
+
+    /// The platform's newest ticket, while it may still be taken.
+    pub async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.ticket(platform)),
+            Self::Redis(redis) => redis.ticket(platform).await,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What WeChat says: the few calls a login needs, over HTTPS, and nothing of what they mean for a login.
+//! What WeChat says: the few calls a login needs, over HTTPS, and nothing of what they mean for a login. What it says of
+//! its own accord, to third-party platforms, is in [`push`].
 //!
 //! Every answer is a [`Reply`], a [`TokenReply`] or a [`Fault`]. No error of this module carries a URL, a token, a
 //! code or a phone number; no call that may have been sent is ever repeated here, since only the verdict knows whether
@@ -8,6 +9,7 @@ mod answer;
 pub mod errcode;
 pub mod explained;
 mod hosts;
+pub mod push;
 
 use std::fmt;
 use std::sync::Arc;

@@ -125,19 +125,20 @@ impl Process {
         opened: &Opened,
         apps: impl IntoIterator<Item = AppId>,
         readiness: Readiness,
-    ) -> gateway::Parts {
+    ) -> Result<gateway::Parts, CommandError> {
         let from = &self.settings.gateway;
-        gateway::Parts {
+        Ok(gateway::Parts {
             queue: opened.queue.clone(),
             store: opened.store.clone(),
             apps: apps.into_iter().collect(),
             code_life: self.settings.limits().code_life,
             result_ttl: self.settings.limits().result_ttl,
             keys: Keys::new(&from.keys),
+            platforms: self.settings.platforms()?,
             max_waiting: from.max_waiting,
             meters: self.meters.clone(),
             readiness,
-        }
+        })
     }
 
     /// Serves the gateway until the soft stop has ended its last call, or the hard stop all of them.

@@ -71,6 +71,7 @@ fn demo_settings(mut settings: Settings, fleet: bool) -> Settings {
     settings.result.encryption = false;
     settings.login.patience_s = PATIENCE_S;
     settings.gateway.keys.clear();
+    settings.platforms.clear();
     settings
 }
 
@@ -111,7 +112,7 @@ async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, St
     tracker.spawn(process.work(worker, consumer));
     let listener = listen(anywhere, "the gateway").await?;
     let url = format!("http://{}", address(&listener)?);
-    let parts = process.gateway(opened, apps, readiness);
+    let parts = process.gateway(opened, apps, readiness)?;
     tracker.spawn(gateway::serve(parts, listener, tracker.clone(), process.shutdown.stop.soft.clone()));
     Ok((simulator, url))
 }

@@ -26,8 +26,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.stop_on_signals()?;
     let opened = process.open(backend)?;
     let readiness = process.readiness(&opened, true, None);
+    let parts = process.gateway(&opened, apps, readiness)?;
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
-    let parts = process.gateway(&opened, apps, readiness);
     process.shutdown.tracker.spawn(connect_at_start(opened, process.shutdown.stop.soft.clone()));
     process.serve_gateway(parts, listener).await;
     process.finish().await;

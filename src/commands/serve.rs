@@ -31,8 +31,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let consumer = process.consume(&opened);
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));
+    let parts = process.gateway(&opened, apps, readiness)?;
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
-    let parts = process.gateway(&opened, apps, readiness);
     // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.
     tokio::join!(process.serve_gateway(parts, listener), process.work(worker, consumer));
     process.finish().await;

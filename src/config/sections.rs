@@ -18,6 +18,8 @@ pub struct Settings {
     pub wechat: Wechat,
     #[serde(default)]
     pub apps: Vec<AppEntry>,
+    #[serde(default)]
+    pub platforms: Vec<PlatformEntry>,
     pub worker: Worker,
     pub login: Login,
     pub result: ResultSettings,
@@ -76,6 +78,18 @@ pub enum TokenSource {
     #[default]
     Stable,
     Classic,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformEntry {
+    pub appid: AppId,
+    pub secret: Option<Secret>,
+    pub secret_file: Option<PathBuf>,
+    pub message_token: Option<Secret>,
+    pub message_token_file: Option<PathBuf>,
+    pub message_key: Option<Secret>,
+    pub message_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

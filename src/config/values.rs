@@ -48,6 +48,7 @@ impl Settings {
                 "keep one [[apps]] of it",
             ));
         }
+        self.check_platforms()?;
         let hint = "see rabbitmq.url and redis.url in config/default.toml";
         self.backend()?.check().map_err(|bad| BadSettings::new(bad.to_string(), hint))?;
         self.wechat()?;
@@ -168,7 +169,7 @@ impl Settings {
 }
 
 /// Text, or a file that can be read now and may be read again later.
-fn app_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<AppSecret, BadSettings> {
+pub(super) fn app_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<AppSecret, BadSettings> {
     let hint = "the file holds the secret alone";
     match (text, file) {
         (Some(text), None) if !text.expose().is_empty() => Ok(AppSecret::Text(text.clone())),

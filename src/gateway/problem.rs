@@ -1,5 +1,6 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,14 @@ impl Problem {
     pub(super) fn about(mut self, request_id: &crate::login::RequestId) -> Self {
         self.request_id = Some(request_id.to_string());
         self
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        let status = rejection.status();
+        let too_long = status == StatusCode::PAYLOAD_TOO_LARGE;
+        Self::new(status, if too_long { "at most 16 KiB" } else { "the body broke off" })
     }
 }
 

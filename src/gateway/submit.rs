@@ -85,15 +85,8 @@ async fn take(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<RequestId, Problem> {
     check_content_type(headers)?;
-    let body = body.map_err(|rejection| {
-        let status = rejection.status();
-        Problem::new(
-            status,
-            if status == StatusCode::PAYLOAD_TOO_LARGE { "at most 16 KiB" } else { "the body broke off" },
-        )
-    })?;
     let (request, chosen) =
-        LoginRequest::decode_submission(&body).map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
+        LoginRequest::decode_submission(&body?).map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
     let request = gateway.complete(request)?;
     if chosen {
         gateway.reserve(&request).await?;

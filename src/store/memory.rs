@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::login::{AppId, RequestId};
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken};
+use crate::secret::Secret;
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken, TICKET_LIFE};
 
 /// A handle on the process's store; cheap to clone.
 #[derive(Clone, Default)]
@@ -24,6 +25,7 @@ struct State {
     reserved: Expiring<RequestId, String>,
     tokens: HashMap<AppId, SharedToken>,
     leads: Expiring<AppId, String>,
+    tickets: Expiring<AppId, (Secret, u64)>,
 }
 
 /// What is known of who is asking.
@@ -150,6 +152,19 @@ impl Memory {
         }
     }
 
+    pub(super) fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> bool {
+        let mut state = self.state();
+        let newest = state.tickets.get(platform).is_none_or(|(_, earlier_s)| *earlier_s <= created_s);
+        if newest {
+            state.tickets.put(platform.clone(), (ticket.clone(), created_s), TICKET_LIFE);
+        }
+        newest
+    }
+
+    pub(super) fn ticket(&self, platform: &AppId) -> Option<Secret> {
+        self.state().tickets.get(platform).map(|(ticket, _)| ticket.clone())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no verb panics half-way")
     }
@@ -190,5 +205,25 @@ impl<K: Eq + Hash, V> Expiring<K, V> {
 impl<K, V> Default for Expiring<K, V> {
     fn default() -> Self {
         Self { entries: HashMap::new(), sweep_at: 1024 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ticket_is_kept_for_twelve_hours_from_its_last_push() {
+        let (memory, platform) = (Memory::default(), AppId::try_from("wx1").expect("a good appid"));
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000));
+        tokio::time::advance(hours(11)).await;
+        assert!(!memory.keep_ticket(&platform, &"older".into(), 1999));
+        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000), "the same once more");
+        tokio::time::advance(hours(11)).await;
+        assert_eq!(memory.ticket(&platform), Some("newer".into()));
+        tokio::time::advance(hours(1)).await;
+        assert_eq!(memory.ticket(&platform), None);
+        assert!(memory.keep_ticket(&platform, &"older".into(), 1999), "better than none");
     }
 }

@@ -18,7 +18,8 @@ use link::Borrowed;
 pub use link::{BadStoreUrl, RedisSettings};
 
 use crate::login::{AppId, RequestId, UnixMs};
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken, StoreAway};
+use crate::secret::Secret;
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken, StoreAway, TICKET_LIFE};
 
 /// How long the key stays that readiness is tried with.
 const READY_KEY_MS: u64 = 10_000;
@@ -40,6 +41,7 @@ struct Scripts {
     lead_refresh: Script,
     share_token: Script,
     end_refresh: Script,
+    keep_ticket: Script,
 }
 
 /// The shared token as the contract writes it.
@@ -48,6 +50,14 @@ struct TokenBody {
     access_token: String,
     expires_at: UnixMs,
     fetched_at: UnixMs,
+}
+
+/// A ticket as it is kept. One that was put in by hand need not say when WeChat made it: any push then replaces it.
+#[derive(Serialize, Deserialize)]
+struct TicketBody {
+    ticket: String,
+    #[serde(default)]
+    created_s: u64,
 }
 
 impl Redis {
@@ -66,6 +76,7 @@ impl Redis {
             lead_refresh: Script::new(include_str!("redis/lead_refresh.lua")),
             share_token: Script::new(include_str!("redis/share_token.lua")),
             end_refresh: Script::new(include_str!("redis/end_refresh.lua")),
+            keep_ticket: Script::new(include_str!("redis/keep_ticket.lua")),
         };
         Ok(Self { link, prefix: settings.prefix.as_str().into(), scripts: Arc::new(scripts) })
     }
@@ -205,6 +216,24 @@ impl Redis {
         let mut call = self.scripts.end_refresh.key(self.key("refresh", appid.as_str()));
         call.arg(owner);
         self.run(&call).await
+    }
+
+    pub(super) async fn keep_ticket(
+        &self,
+        platform: &AppId,
+        ticket: &Secret,
+        created_s: u64,
+    ) -> Result<bool, StoreAway> {
+        let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
+        let json = serde_json::to_vec(&body).expect("text and numbers always serialise");
+        let mut call = self.scripts.keep_ticket.key(self.key("ticket", platform.as_str()));
+        call.arg(json).arg(created_s).arg(ms(TICKET_LIFE));
+        self.run(&call).await
+    }
+
+    pub(super) async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
+        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("ticket", platform.as_str()))).await?;
+        Ok(found.and_then(|json| serde_json::from_slice::<TicketBody>(&json).ok()).map(|body| body.ticket.into()))
     }
 
     fn key(&self, kind: &str, name: &str) -> String {

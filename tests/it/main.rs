@@ -5,6 +5,7 @@ mod gateway;
 mod harness;
 mod program;
 mod promises;
+mod pushes;
 mod reasons;
 mod reconnect;
 mod secrecy;

@@ -16,6 +16,11 @@ const SOON: Duration = Duration::from_secs(20);
 const CONSUMING: &str = "quicklogin worker: consuming";
 const LISTENING: &str = "quicklogin gateway: listening on";
 
+/// A [[platforms]] of this appid, and what else is to stand in it.
+fn platform(appid: &str, more: &str) -> String {
+    format!("[[platforms]]\nappid = \"{appid}\"\n{more}\n")
+}
+
 fn app() -> String {
     format!("[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"\n")
 }
@@ -118,6 +123,64 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
 }
 
 #[test]
+fn mistakes_in_a_platform_end_with_2_and_a_hint_and_repeat_no_value() {
+    let (token, key) = ("message_token = \"canary-token\"", format!("message_key = \"{}\"", "canary7".repeat(6)));
+    let both = |key: &str| platform("wx1", &format!("{token}\nmessage_key = \"{key}\""));
+    let rows = [
+        (platform("wx1", token), "platform wx1 has a message_token and no message_key"),
+        (platform("wx1", "message_key_file = \"x\""), "platform wx1 has a message_key and no message_token"),
+        (platform("wx1", "").repeat(2), "platform wx1 is configured twice"),
+        (
+            platform("wx1", "") + "[[apps]]\nappid = \"wx1\"\nsecret = \"s\"",
+            "wx1 is configured as an app and as a platform",
+        ),
+        (platform("wx1", &format!("{token}\n{key}")), "the message_key of platform wx1 is not 43 characters"),
+        (both(&"canary-".repeat(7)[..43]), "the message_key of platform wx1 is not 43 characters"),
+        (platform("wx1", &format!("{token}\n{token}_2")), "is not TOML"),
+        (
+            platform("wx1", "message_token = \"canary-token\"\nmessage_token_file = \"x\"\nmessage_key_file = \"x\""),
+            "is given twice",
+        ),
+        (
+            platform("wx1", "message_token = \"\"\nmessage_key_file = \"x\""),
+            "the message_token of platform wx1 is missing",
+        ),
+        (platform("wx1", "message_token_file = \"nowhere\"\nmessage_key_file = \"nowhere\""), "nowhere"),
+        (platform("wx1", "message_tokens = \"canary\""), "message_tokens"),
+    ];
+    for (settings, expected) in rows {
+        let ended = Site::with(&settings).run(&["config", "check"]);
+        let said = &ended.stderr;
+        assert_eq!(ended.code, Some(2), "{settings}: {said}");
+        assert!(said.contains("error: ") && said.contains("\nhint: ") && said.contains(expected), "{settings}: {said}");
+        assert!(!said.contains("canary"), "{settings}: {said}");
+    }
+}
+
+#[test]
+fn a_platforms_message_keys_are_a_gateways_affair_and_may_stand_in_files() {
+    let fleet = format!(
+        "rabbitmq.url = \"amqp://127.0.0.1:1\"\nredis.url = \"redis://127.0.0.1:1\"\nops.listen = \"127.0.0.1:0\"\n\
+         gateway.listen = \"127.0.0.1:0\"\n{}",
+        app()
+    );
+    let files = "message_token_file = \"token\"\nmessage_key_file = \"key\"";
+    let site = Site::with(&format!("{fleet}{}{}", platform("wx1", files), platform("wx2", "secret = \"s\"")));
+    let gateway = site.run(&["gateway"]);
+    assert_eq!((gateway.code, gateway.stderr.contains("the message_token of platform wx1")), (Some(2), true));
+    let mut worker = site.start(&["worker"], "no Redis; connecting again");
+    worker.terminate();
+    assert_eq!(worker.end_within(SOON).and_then(|status| status.code()), Some(0), "{}", worker.said());
+    std::fs::write(site.path().join("token"), "canaryToken\n").expect("the folder is ours to write");
+    std::fs::write(site.path().join("key"), "k".repeat(42)).expect("the folder is ours to write");
+    let short = site.run(&["config", "check"]);
+    assert_eq!((short.code, short.stderr.contains("is not 43 characters")), (Some(2), true), "{}", short.stderr);
+    std::fs::write(site.path().join("key"), "k".repeat(43) + "\n").expect("the folder is ours to write");
+    let good = site.run(&["config", "check"]);
+    assert_eq!(good.code, Some(0), "{}", good.stderr);
+}
+
+#[test]
 fn an_errcode_is_explained_in_english_and_chinese() {
     let site = Site::with("worker.slots = 0");
     let told = site.run(&["explain", "40029"]);
@@ -137,6 +200,14 @@ fn the_environment_overrides_the_file() {
     let apps = format!("[{{appid = \"{APP}\", secret = \"{SECRET}\"}}]");
     let ended = Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__APPS", &apps)]);
     assert_eq!((ended.code, ended.stdout.contains("1 app")), (Some(0), true), "{}", ended.stderr);
+    let check_platforms =
+        |list: &str| Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__PLATFORMS", list)]);
+    assert_eq!(check_platforms("[{appid = \"wx1\"}, {appid = \"wx2\", secret = \"s\"}]").code, Some(0));
+    let twice = check_platforms("[{appid = \"wx1\"}, {appid = \"wx1\"}]");
+    assert_eq!((twice.code, twice.stderr.contains("wx1 is configured twice")), (Some(2), true), "{}", twice.stderr);
+    let broken = check_platforms("[{appid = \"canary\"");
+    assert!(broken.stderr.contains("QUICKLOGIN__PLATFORMS is not TOML"), "{}", broken.stderr);
+    assert!(broken.code == Some(2) && !broken.stderr.contains("canary"), "{}", broken.stderr);
     let public = [("QUICKLOGIN__GATEWAY__LISTEN", "0.0.0.0:1"), ("QUICKLOGIN__GATEWAY__KEYS", "00123, 12e45")];
     assert_eq!(Site::with("").run_with(&["config", "check"], &public).code, Some(0), "keys that look like numbers");
     let empty = [("QUICKLOGIN__GATEWAY__LISTEN", "0.0.0.0:1"), ("QUICKLOGIN__GATEWAY__KEYS", "")];

@@ -11,7 +11,7 @@ use quicklogin::traceparent::Traceparent;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::fleet::{APP, Fleet, Ground, Plan, SOON, app_id, eventually, id, request};
+use crate::support::fleet::{APP, Fleet, Ground, Plan, SISTER, SOON, app_id, eventually, id, request};
 
 macro_rules! promises {
     ($($(#[$meta:meta])* async fn $name:ident($ground:ident: Ground) $body:block)+) => {
@@ -268,6 +268,23 @@ promises! {
         assert_eq!(store.lead_refresh(&app, "three", LEASE).await, Ok(true), "sharing ends the lead");
         store.end_refresh(&app, "three").await.expect("the store answers");
         assert_eq!(store.lead_refresh(&app, "four", LEASE).await, Ok(true));
+    }
+
+    async fn a_ticket_gives_way_to_a_newer_one_and_never_to_an_older(on: Ground) {
+        let fleet = ground(on).await;
+        let keep = async |platform, ticket: &str, created_s| {
+            fleet.store.keep_ticket(&app_id(platform), &ticket.into(), created_s).await.expect("the store answers")
+        };
+        let ticket = async || fleet.store.ticket(&app_id(SISTER)).await.expect("the store answers");
+        assert_eq!(ticket().await, None);
+        assert!(keep(SISTER, "second", 1_413_192_605).await);
+        assert!(!keep(SISTER, "first", 1_413_192_604).await);
+        assert_eq!(ticket().await, Some("second".into()));
+        assert!(keep(SISTER, "second again", 1_413_192_605).await, "the same push once more");
+        assert!(keep(APP, "another platform's", 1).await);
+        assert!(keep(SISTER, "third", 10_000_000_000).await, "by number, not by text");
+        assert!(!keep(SISTER, "fourth", 9_999_999_999).await);
+        assert_eq!(ticket().await, Some("third".into()));
     }
 
     async fn a_code_becomes_its_phone_number(on: Ground) {

@@ -7,5 +7,6 @@ pub(crate) mod amqp;
 pub(crate) mod fleet;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod push;
 pub(crate) mod rabbit;
 pub(crate) mod redis;

@@ -20,6 +20,7 @@ use quicklogin::simulator::{AppChange, Mint, Minted, Simulator, SimulatorOptions
 use quicklogin::store::{RedisSettings, Store};
 use quicklogin::token::{App, AppSecret, Source, Tokens};
 use quicklogin::traceparent::Traceparent;
+use quicklogin::wechat::push::MessageKeys;
 use quicklogin::wechat::{Client, ClientSettings};
 use quicklogin::worker::{self, Limits, Stop, Worker};
 
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     /// Bound on a call of WeChat's.
     pub(crate) call_timeout: Duration,
     pub(crate) keys: Vec<&'static str>,
+    /// The platforms that WeChat pushes to.
+    pub(crate) platforms: Vec<MessageKeys>,
     pub(crate) max_waiting: usize,
     /// How many requests the queue holds.
     pub(crate) max_length: u32,
@@ -78,6 +81,7 @@ impl Plan {
             },
             call_timeout: Duration::from_millis(1500),
             keys: vec![],
+            platforms: vec![],
             max_waiting: 1000,
             max_length: 100_000,
             durable_store: false,
@@ -165,6 +169,7 @@ impl Fleet {
             code_life: self.plan.limits.code_life,
             result_ttl: self.plan.limits.result_ttl,
             keys: Keys::new(&keys),
+            platforms: self.plan.platforms.clone(),
             max_waiting: self.plan.max_waiting,
             meters: self.meters.clone(),
             readiness: Readiness {

@@ -1,0 +1,78 @@
+//! The third-party platforms: checked, and what a gateway reads their pushes with. Not their AppSecrets, which are for
+//! whoever fetches tokens.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::config::values::app_secret;
+use crate::config::{BadSettings, PlatformEntry, Settings};
+use crate::secret::Secret;
+use crate::wechat::push::{BadMessageKey, MessageKey, MessageKeys};
+
+impl Settings {
+    /// What can be judged without reading a file, since a worker need not have a gateway's.
+    pub(super) fn check_platforms(&self) -> Result<(), BadSettings> {
+        let apps = self.appids();
+        let mut seen = BTreeSet::new();
+        for platform in &self.platforms {
+            let appid = &platform.appid;
+            if !seen.insert(appid) {
+                let what = format!("platform {appid} is configured twice");
+                return Err(BadSettings::new(what, "keep one [[platforms]] of it"));
+            }
+            if apps.contains(appid) {
+                let what = format!("{appid} is configured as an app and as a platform");
+                return Err(BadSettings::new(
+                    what,
+                    "a platform's appid is the component_appid, never a mini program's",
+                ));
+            }
+            platform.check()?;
+        }
+        Ok(())
+    }
+
+    /// What the pushes of each platform are read with, where WeChat pushes to us. Reads files.
+    pub fn platforms(&self) -> Result<Vec<MessageKeys>, BadSettings> {
+        self.platforms.iter().filter(|platform| platform.has_token()).map(PlatformEntry::message_keys).collect()
+    }
+}
+
+impl PlatformEntry {
+    fn has_token(&self) -> bool {
+        self.message_token.is_some() || self.message_token_file.is_some()
+    }
+
+    fn has_key(&self) -> bool {
+        self.message_key.is_some() || self.message_key_file.is_some()
+    }
+
+    fn check(&self) -> Result<(), BadSettings> {
+        let (there, missing) = match (self.has_token(), self.has_key()) {
+            (true, false) => ("message_token", "message_key"),
+            (false, true) => ("message_key", "message_token"),
+            _ => return self.message_key.as_ref().map_or(Ok(()), |key| self.parse_key(key).map(drop)),
+        };
+        let what = format!("platform {} has a {there} and no {missing}", self.appid);
+        Err(BadSettings::new(what, "give both as they stand in WeChat's console, or neither"))
+    }
+
+    fn message_keys(&self) -> Result<MessageKeys, BadSettings> {
+        let token = self.read("message_token", self.message_token.as_ref(), self.message_token_file.as_deref())?;
+        let key = self.read("message_key", self.message_key.as_ref(), self.message_key_file.as_deref())?;
+        Ok(MessageKeys { platform: self.appid.clone(), token, key: self.parse_key(&key)? })
+    }
+
+    fn read(&self, key: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<Secret, BadSettings> {
+        let name = format!("the {key} of platform {}", self.appid);
+        let secret = app_secret(&name, text, file)?;
+        secret.read().map_err(|error| BadSettings::new(format!("{name}: {error}"), "is the file still there?"))
+    }
+
+    fn parse_key(&self, key: &Secret) -> Result<MessageKey, BadSettings> {
+        let hint = "copy 消息加解密Key (EncodingAESKey) from WeChat's console: 43 letters and digits";
+        MessageKey::try_from(key).map_err(|bad: BadMessageKey| {
+            BadSettings::new(format!("the message_key of platform {} {bad}", self.appid), hint)
+        })
+    }
+}

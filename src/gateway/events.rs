@@ -1,0 +1,178 @@
+//! `POST /wechat/events`: what WeChat pushes to a third-party platform. A ticket is kept for whoever fetches tokens; a
+//! merchant that comes or goes is told to the operator.
+//!
+//! Without the callers' keys, which WeChat does not have: the signature is the guard.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::gateway::Gateway;
+use crate::gateway::problem::Problem;
+use crate::login::AppId;
+use crate::secret::Secret;
+use crate::store::StoreAway;
+use crate::wechat::push::{BadPush, Envelope, Push, Signature};
+
+/// What WeChat wants to hear.
+const TAKEN: &str = "success";
+/// The same for every stranger, who learns nothing about which platforms there are.
+const REFUSED: &str = "not signed for a platform that is configured here; \
+                       compare appid and message_token of [[platforms]] with WeChat's console";
+const UNREADABLE: &str = "not a push as WeChat writes it; the gateway's log says why";
+/// What was not signed is warned of so often, at most.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// When something unsigned was last warned of. Strangers may send what they like, and shall not fill the log with it; an
+/// operator with a wrong message_token has to see it nevertheless.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<Option<Instant>>);
+
+/// Why a push is not taken.
+enum Refused {
+    /// Its body did not arrive.
+    Body(BytesRejection),
+    /// It is none, or not for us.
+    Bad(BadPush),
+    /// Its ticket could not be kept.
+    Store(StoreAway),
+}
+
+/// Take what WeChat pushes to a third-party platform.
+///
+/// For WeChat alone: the URL for authorisation events (授权事件接收URL) in its console leads here.
+#[utoipa::path(
+    post,
+    path = "/wechat/events",
+    params(
+        ("timestamp" = String, Query, description = "When WeChat signed, in Unix s"),
+        ("nonce" = String, Query, description = "A random text"),
+        ("msg_signature" = String, Query, description = "SHA-1 over message_token, timestamp, nonce and Encrypt"),
+        ("signature" = Option<String>, Query, description = "The same without Encrypt; not looked at"),
+        ("encrypt_type" = Option<String>, Query, description = "Always `aes`; not looked at"),
+    ),
+    request_body(content = String, content_type = "text/xml", description = "XML with AppId and Encrypt"),
+    responses(
+        (status = 200, description = "Taken: the text `success`", body = String, content_type = "text/plain"),
+        (status = 400, description = "Not XML, or not to be decrypted", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not signed for a platform that is configured", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Longer than 16 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn take(
+    State(gateway): State<Gateway>,
+    signature: Result<Query<Signature>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let Query(signature) = signature.unwrap_or_default();
+    let (kind, dealt_with) = match gateway.open(&signature, body) {
+        Ok((platform, push)) => (push.kind(), gateway.act_on(platform, push).await),
+        Err(refused) => ("unread", Err(refused)),
+    };
+    let outcome = dealt_with.as_ref().map_or_else(Refused::outcome, |outcome| *outcome);
+    gateway.0.meters.pushed(kind, outcome);
+    dealt_with.map_or_else(|refused| refused.into_problem().into_response(), |_| TAKEN.into_response())
+}
+
+impl Gateway {
+    fn open(&self, signature: &Signature, body: Result<Bytes, BytesRejection>) -> Result<(&AppId, Push), Refused> {
+        let body = body.map_err(Refused::Body)?;
+        let envelope = Envelope::read(&body).map_err(|bad| self.refuse("", bad))?;
+        let opened = envelope.open(&self.0.platforms, signature);
+        opened.map_err(|bad| self.refuse(envelope.platform.as_str(), bad))
+    }
+
+    /// Answers how it ended.
+    async fn act_on(&self, platform: &AppId, push: Push) -> Result<&'static str, Refused> {
+        match push {
+            Push::Ticket { ticket, created_s } => return self.keep(platform, &ticket, created_s).await,
+            Push::Authorized { appid } => info!(%platform, %appid, "a merchant has authorised the platform"),
+            Push::UpdateAuthorized { appid } => {
+                info!(%platform, %appid, "a merchant has changed what the platform may do");
+            }
+            Push::Unauthorized { appid } => {
+                warn!(%platform, %appid, "a merchant has withdrawn its authorisation: its logins will fail");
+            }
+            Push::Other { kind } => debug!(%platform, kind, "a push that nothing is done about"),
+        }
+        Ok("noted")
+    }
+
+    async fn keep(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> Result<&'static str, Refused> {
+        let kept = self.0.store.keep_ticket(platform, ticket, created_s).await;
+        let kept = kept.map_err(Refused::Store)?;
+        debug!(%platform, created_s, kept, "a ticket was pushed");
+        Ok(if kept { "kept" } else { "outdated" })
+    }
+
+    /// `platform` is what the body claims, which anybody may claim.
+    fn refuse(&self, platform: &str, bad: BadPush) -> Refused {
+        if bad.is_signed() || self.0.refusals.is_due() {
+            warn!(platform, %bad, "a push was refused; unsigned ones are warned of once a minute at most");
+        } else {
+            debug!(platform, %bad, "a push was refused");
+        }
+        Refused::Bad(bad)
+    }
+}
+
+impl Refused {
+    /// What it is counted as.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Bad(bad) if is_not_for_us(*bad) => "refused",
+            Self::Body(_) | Self::Bad(_) => "unreadable",
+            Self::Store(_) => "store_away",
+        }
+    }
+
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::Bad(bad) if is_not_for_us(bad) => Problem::new(StatusCode::FORBIDDEN, REFUSED),
+            Self::Bad(_) => Problem::new(StatusCode::BAD_REQUEST, UNREADABLE),
+            Self::Body(rejection) => rejection.into(),
+            Self::Store(away) => away.into(),
+        }
+    }
+}
+
+/// Whether WeChat did not say it, or did not say it to the platform that the body names.
+fn is_not_for_us(bad: BadPush) -> bool {
+    matches!(bad, BadPush::UnknownPlatform | BadPush::WrongSignature | BadPush::OtherPlatform)
+}
+
+impl Refusals {
+    /// Whether it is time for a warning again; if so, it counts as given.
+    fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= WARN_EVERY);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_warned_of_once_a_minute() {
+        let refusals = Refusals::default();
+        assert!(refusals.is_due());
+        tokio::time::advance(WARN_EVERY - Duration::from_millis(1)).await;
+        assert!(!refusals.is_due());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(refusals.is_due());
+        assert!(!refusals.is_due());
+    }
+}

@@ -1,0 +1,8 @@
+-- Keeps a ticket. KEYS: ticket. ARGV: JSON, when it was made in s, life ms. Answers 1, or 0 when the one that is there is
+-- newer. One that cannot be read, or does not say when it was made, is older than any.
+local readable, earlier = pcall(cjson.decode, redis.call('GET', KEYS[1]) or '')
+if readable and type(earlier) == 'table' and (tonumber(earlier.created_s) or 0) > tonumber(ARGV[2]) then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
