@@ -1,9 +1,10 @@
 //! Settings: compiled-in defaults, then a TOML file, then the environment. Used by commands only; everything below
 //! them is passed plain values.
 //!
-//! Here the layers are read; `sections` has the keys; `values`, and for their parts `hosts` and `platforms`, check
+//! Here the layers are read; `sections` has the keys; `values`, and for their parts `hosts`, `apps` and `platforms`, check
 //! them and make plain values of them.
 
+mod apps;
 mod hosts;
 mod platforms;
 mod sections;
@@ -14,7 +15,7 @@ use std::path::Path;
 
 use config::{Config, ConfigError, Environment, File, FileFormat};
 
-pub use sections::{AppEntry, LogFormat, PlatformEntry, Settings};
+pub use sections::{AppEntry, ExternalEntry, LogFormat, PlatformEntry, Settings};
 
 /// The commented reference, which is also where the defaults come from.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");

@@ -10,7 +10,8 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], and two helpers, [`clock`] and [`backoff`];
+//! * nouns: [`secret`], [`login`], [`traceparent`], and three helpers, [`clock`], [`backoff`] and
+//!   [`breaker`];
 //! * WeChat: [`wechat`], what it says;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
@@ -21,6 +22,7 @@
 
 pub mod backend;
 pub mod backoff;
+pub mod breaker;
 pub mod clock;
 pub mod commands;
 pub mod config;

@@ -27,6 +27,7 @@ struct Inner {
     requeued: Counter,
     submitted: Family<SubmitLabel, Counter>,
     polls_waiting: Gauge,
+    apps_stopped: Gauge,
     pushes: Family<PushLabel, Counter>,
 }
 
@@ -59,7 +60,7 @@ impl Meters {
         let (logins, answers, submitted) = (Family::default(), Family::default(), Family::default());
         let pushes = Family::default();
         let (in_hand_seconds, exchange_seconds) = (seconds(), seconds());
-        let (in_hand, polls_waiting) = (Gauge::default(), Gauge::default());
+        let (in_hand, polls_waiting, apps_stopped): (Gauge, Gauge, Gauge) = Default::default();
         let (tokens_fetched, dead_letters, requeued) = (Counter::default(), Counter::default(), Counter::default());
         registry.register("logins", "Logins concluded by this worker, by outcome", logins.clone());
         registry.register("logins_in_hand", "Logins that this worker works on now", in_hand.clone());
@@ -75,6 +76,7 @@ impl Meters {
         registry.register("requeued", "Deliveries given back to the queue", requeued.clone());
         registry.register("submitted", "Login requests answered by this gateway, by HTTP status", submitted.clone());
         registry.register("polls_waiting", "Callers that wait for a result at this gateway", polls_waiting.clone());
+        registry.register("apps_stopped", "Apps that WeChat serves no calls, or too many", apps_stopped.clone());
         registry.register("pushes", "WeChat's pushes to this gateway, by kind and outcome", pushes.clone());
         Self(Arc::new(Inner {
             registry,
@@ -88,6 +90,7 @@ impl Meters {
             requeued,
             submitted,
             polls_waiting,
+            apps_stopped,
             pushes,
         }))
     }
@@ -127,6 +130,11 @@ impl Meters {
     /// The gateway answered a submission with this HTTP status.
     pub fn submitted(&self, status: u16) {
         self.0.submitted.get_or_create(&SubmitLabel { status }).inc();
+    }
+
+    /// So many more, or fewer, apps are stopped.
+    pub fn app_stopped(&self, more: i64) {
+        self.0.apps_stopped.inc_by(more);
     }
 
     /// So many callers wait for a result.

@@ -1,10 +1,12 @@
-//! Where claims, results and the shared access token live: Redis for a fleet, memory for one process.
+//! Where claims, results and the shared access token live: Redis for a fleet, memory for one process. The verbs about
+//! tokens are in `tokens`.
 //!
 //! Only this file knows that there are two. Each verb is one round trip; whatever must not be torn apart (claiming,
 //! recording, handing over a token) is decided inside the store, so no lock is trusted for it.
 
 mod memory;
 mod redis;
+mod tokens;
 
 use std::time::Duration;
 
@@ -13,13 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use redis::{BadStoreUrl, RedisSettings};
+pub use tokens::{ForeignValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken};
 
-use crate::login::{AppId, RequestId, UnixMs};
-use crate::secret::Secret;
-use crate::wechat::AccessToken;
-
-/// How long WeChat takes a ticket, and so how long one is kept.
-const TICKET_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+use crate::login::RequestId;
 
 /// A handle on the store; cheap to clone.
 #[derive(Clone)]
@@ -78,17 +76,6 @@ pub struct Bound {
     pub request_id: RequestId,
     /// Whether that was just now.
     pub first: bool,
-}
-
-/// An access token as the fleet shares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedToken {
-    /// The token.
-    pub access_token: AccessToken,
-    /// When it ends, in Unix ms.
-    pub expires_at: UnixMs,
-    /// When it was fetched, in Unix ms.
-    pub fetched_at: UnixMs,
 }
 
 impl Store {
@@ -207,58 +194,6 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.is_accepted(id)),
             Self::Redis(redis) => redis.is_accepted(id).await,
-        }
-    }
-
-    /// The app's shared token, valid or not.
-    pub async fn token(&self, appid: &AppId) -> Result<Option<SharedToken>, StoreAway> {
-        match self {
-            Self::Memory(memory) => Ok(memory.token(appid)),
-            Self::Redis(redis) => redis.token(appid).await,
-        }
-    }
-
-    /// Makes or keeps `owner` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
-    pub async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
-        match self {
-            Self::Memory(memory) => Ok(memory.lead_refresh(appid, owner, lease)),
-            Self::Redis(redis) => redis.lead_refresh(appid, owner, lease).await,
-        }
-    }
-
-    /// Shares a fresh token with the fleet and ends the lead. False: `owner` leads no more, and nothing is shared.
-    pub async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<bool, StoreAway> {
-        match self {
-            Self::Memory(memory) => Ok(memory.share_token(appid, owner, token)),
-            Self::Redis(redis) => redis.share_token(appid, owner, token).await,
-        }
-    }
-
-    /// Ends the lead without a token.
-    pub async fn end_refresh(&self, appid: &AppId, owner: &str) -> Result<(), StoreAway> {
-        match self {
-            Self::Memory(memory) => {
-                memory.end_refresh(appid, owner);
-                Ok(())
-            }
-            Self::Redis(redis) => redis.end_refresh(appid, owner).await,
-        }
-    }
-
-    /// Keeps a platform's ticket for twelve hours from now. False: the one that is there is newer, and stays. Both by
-    /// when WeChat made them, in Unix s, since pushes come late, twice, and perhaps from somebody who recorded one.
-    pub async fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> Result<bool, StoreAway> {
-        match self {
-            Self::Memory(memory) => Ok(memory.keep_ticket(platform, ticket, created_s)),
-            Self::Redis(redis) => redis.keep_ticket(platform, ticket, created_s).await,
-        }
-    }
-
-    /// The platform's newest ticket, while it may still be taken.
-    pub async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
-        match self {
-            Self::Memory(memory) => Ok(memory.ticket(platform)),
-            Self::Redis(redis) => redis.ticket(platform).await,
         }
     }
 }

@@ -1,52 +1,40 @@
 //! The access token that the whole fleet shares: cached in memory, kept in the store, refreshed by one.
 //!
-//! A token that still serves is never thrown away before there is another: refreshing is compare-and-replace. Where
-//! the token comes from is [`Source`]'s business; today that is WeChat's `stable_token` in normal mode.
+//! A token that still serves is never thrown away before there is another: refreshing is compare-and-replace. Where the
+//! token comes from is [`Source`]'s business; getting one, at most one at a time, is in `refresh`.
 
+mod authorizer;
+mod external;
+mod fault;
 mod refresh;
+mod secrets;
 mod source;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use refresh::{LastFailure, Wanted, early_from};
-pub use source::{AppSecret, Source};
+use external::Foreign;
+pub use external::{External, ForeignKey, KeyName, Preset, TokenServer, ValueFormat};
+pub use fault::TokenFault;
+use refresh::Wanted;
+pub use secrets::AppSecret;
+pub use source::{Platform, Source};
 
+use crate::breaker::Breaker;
 use crate::clock;
-use crate::login::{AppId, WechatAnswer};
+use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::meters::Meters;
-use crate::store::{SharedToken, Store, StoreAway};
-use crate::wechat::{AccessToken, Client, Fault};
+use crate::store::{SharedToken, Store};
+use crate::wechat::{AccessToken, Client};
 
-/// Why no access token could be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenFault {
-    /// WeChat refused to give one.
-    #[error("WeChat refused with errcode {}", .0.errcode)]
-    Refused(WechatAnswer),
-    /// WeChat refused a token and, asked for another, gave the same again. This is its refusal of the token.
-    #[error("WeChat refuses its own token with errcode {}", .0.errcode)]
-    StillRefused(WechatAnswer),
-    /// The AppSecret cannot be read.
-    #[error("the AppSecret cannot be read: {0}")]
-    NoSecret(String),
-    /// WeChat did not answer.
-    #[error(transparent)]
-    Wechat(Fault),
-    /// The store that the fleet shares it in is away.
-    #[error("the store is away")]
-    Store,
-    /// Somebody, here or in another worker, is fetching it, and time was up before it was there.
-    #[error("it took too long to fetch")]
-    Awaited,
-}
-
-/// An app and what proves that we may act for it.
-#[derive(Debug, Clone)]
+/// An app and where its access token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
     /// The mini program.
     pub appid: AppId,
@@ -54,86 +42,179 @@ pub struct App {
     pub source: Source,
 }
 
+/// What tokens are got and shared with.
+pub struct Parts {
+    /// What the fleet shares them in.
+    pub store: Store,
+    /// WeChat.
+    pub client: Client,
+    /// Fetching goes on here when the login that began it has no more time.
+    pub tracker: TaskTracker,
+    /// Ends what is connected in the background.
+    pub stop: CancellationToken,
+    /// What is counted.
+    pub meters: Meters,
+    /// This worker's name, which the others see beside the token that it fetched.
+    pub name: String,
+}
+
 /// The tokens of all configured apps. Cheap to clone; all clones share one cache.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
 
 struct Inner {
-    apps: HashMap<AppId, Arc<AppToken>>,
-    store: Store,
-    client: Client,
-    tracker: TaskTracker,
-    meters: Meters,
+    known: ArcSwap<Known>,
+    foreign: Foreign,
+    parts: Parts,
 }
 
+/// The apps of the moment, and the third-party platforms that some of their tokens come from.
+#[derive(Default)]
+struct Known {
+    apps: HashMap<AppId, KnownApp>,
+    platforms: HashMap<AppId, KnownApp>,
+}
+
+/// A configured app; cheap to clone. Stays good for a login in hand when the app is no longer configured.
+#[derive(Clone)]
+pub struct KnownApp(Arc<AppState>);
+
 /// One app's token: what is in memory, and the turnstile that lets one refresh at a time.
-struct AppToken {
-    appid: AppId,
-    source: Source,
-    cached: ArcSwapOption<SharedToken>,
+struct AppState {
+    app: App,
+    cached: ArcSwapOption<Cached>,
     turn: tokio::sync::Mutex<()>,
-    failed: Mutex<Option<LastFailure>>,
+    /// Open while no token can be had.
+    fetching: Breaker<TokenFault>,
+    /// The last refusal of the fleet's that this worker knows of.
+    known_refusal: Mutex<Option<String>>,
+}
+
+/// A token in memory.
+struct Cached {
+    token: SharedToken,
+    /// From then on it is refreshed, in Unix ms; spread, so that a fleet does not do it all at once.
+    refresh_from: UnixMs,
 }
 
 impl Tokens {
-    /// The tokens of `apps`, shared through `store`, fetched through `client`.
-    pub fn new(apps: Vec<App>, store: Store, client: Client, tracker: TaskTracker, meters: Meters) -> Self {
-        let token = |app: App| {
-            let token = AppToken {
-                appid: app.appid.clone(),
-                source: app.source,
-                cached: ArcSwapOption::empty(),
-                turn: tokio::sync::Mutex::default(),
-                failed: Mutex::default(),
-            };
-            (app.appid, Arc::new(token))
-        };
-        Self(Arc::new(Inner { apps: apps.into_iter().map(token).collect(), store, client, tracker, meters }))
+    /// The tokens of `apps`.
+    pub fn new(apps: Vec<App>, parts: Parts) -> Self {
+        let tokens = Self(Arc::new(Inner { known: ArcSwap::default(), foreign: Foreign::default(), parts }));
+        tokens.configure(apps);
+        tokens
+    }
+
+    /// Knows these apps from now on, and no others. Whatever stays as it was keeps its token; what could not be had is
+    /// tried anew.
+    pub fn configure(&self, apps: Vec<App>) {
+        let before = self.0.known.load();
+        let mut known = Known::default();
+        for app in apps {
+            if let Some(platform) = app.source.platform() {
+                let component = App { appid: platform.appid.clone(), source: Source::Component(platform.clone()) };
+                known.platforms.insert(component.appid.clone(), before.platforms.kept_or_new(component));
+            }
+            known.apps.insert(app.appid.clone(), before.apps.kept_or_new(app));
+        }
+        self.0.known.store(Arc::new(known));
     }
 
     /// The configured app of this id; without an id, the only configured one.
-    pub fn app(&self, appid: Option<&AppId>) -> Option<AppId> {
+    pub fn app(&self, appid: Option<&AppId>) -> Option<KnownApp> {
+        let apps = &self.0.known.load().apps;
         match appid {
-            Some(appid) => self.0.apps.get(appid).map(|app| app.appid.clone()),
-            None if self.0.apps.len() == 1 => self.0.apps.keys().next().cloned(),
+            Some(appid) => apps.get(appid).cloned(),
+            None if apps.len() == 1 => apps.values().next().cloned(),
             None => None,
         }
     }
 
+    /// Whether there is only one app.
+    pub fn is_only_one(&self) -> bool {
+        self.0.known.load().apps.len() == 1
+    }
+
+    /// All configured apps, in the order of their ids.
+    pub fn apps(&self) -> Vec<KnownApp> {
+        let mut apps: Vec<_> = self.0.known.load().apps.values().cloned().collect();
+        apps.sort_by(|one, other| one.appid().cmp(other.appid()));
+        apps
+    }
+
     /// The app's token: from memory nearly always, else fetched within `until`.
-    pub async fn current(&self, appid: &AppId, until: Instant) -> Result<AccessToken, TokenFault> {
-        let app = self.known(appid);
+    pub async fn current(&self, app: &KnownApp, until: Instant) -> Result<AccessToken, TokenFault> {
         let now = clock::now_ms();
-        match app.cached.load_full() {
-            Some(token) if now < token.expires_at => {
-                if now >= early_from(&token) {
-                    self.refresh_early(&app);
-                }
-                Ok(token.access_token.clone())
+        if let Some(cached) = app.0.cached.load().as_deref().filter(|cached| now < cached.token.expires_at) {
+            if now >= cached.refresh_from {
+                self.refresh_early(app);
             }
-            _ => self.fetch(&app, Wanted::Valid, until).await,
+            return Ok(cached.token.access_token.clone());
         }
+        self.fetch(app, Wanted::Valid, until).await
     }
 
     /// Another token than the one that WeChat refused: somebody else's newer one, or a fetched one.
     pub async fn replace(
         &self,
-        appid: &AppId,
+        app: &KnownApp,
         failed: &AccessToken,
         refusal: &WechatAnswer,
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
         let wanted = Wanted::OtherThan { failed: failed.clone(), refusal: refusal.clone() };
-        self.fetch(&self.known(appid), wanted, until).await
+        self.fetch(app, wanted, until).await
     }
 
-    fn known(&self, appid: &AppId) -> Arc<AppToken> {
-        Arc::clone(self.0.apps.get(appid).expect("callers have the appid from `app`"))
+    /// Refreshes now, because an operator says so, and shares the token. `force`: ends the former one, inside the fleet's
+    /// budget.
+    pub async fn refresh(&self, app: &KnownApp, force: bool, until: Instant) -> Result<AccessToken, TokenFault> {
+        self.fetch(app, Wanted::New { force }, until).await
     }
 }
 
-impl From<StoreAway> for TokenFault {
-    fn from(_: StoreAway) -> Self {
-        Self::Store
+impl KnownApp {
+    fn new(app: App) -> Self {
+        Self(Arc::new(AppState {
+            app,
+            cached: ArcSwapOption::empty(),
+            turn: tokio::sync::Mutex::default(),
+            fetching: Breaker::default(),
+            known_refusal: Mutex::default(),
+        }))
+    }
+
+    /// The mini program.
+    pub fn appid(&self) -> &AppId {
+        &self.0.app.appid
+    }
+
+    /// Where its token comes from.
+    pub fn source(&self) -> &Source {
+        &self.0.app.source
+    }
+}
+
+impl fmt::Debug for KnownApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.appid().fmt(f)
+    }
+}
+
+/// What is known of apps, by id.
+trait KeptOrNew {
+    /// The app as it is known, if nothing about it has changed; else anew.
+    fn kept_or_new(&self, app: App) -> KnownApp;
+}
+
+impl KeptOrNew for HashMap<AppId, KnownApp> {
+    fn kept_or_new(&self, app: App) -> KnownApp {
+        match self.get(&app.appid).filter(|known| known.0.app == app) {
+            Some(known) => {
+                known.0.fetching.close();
+                known.clone()
+            }
+            None => KnownApp::new(app),
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::login::{Advice, AppId, Failure, LoginRequest, Outcome, PhoneInfo, Reason, UnixMs, WechatAnswer};
 use crate::token::TokenFault;
-use crate::wechat::errcode::{self, PhoneErrcode, TokenErrcode};
+use crate::wechat::errcode::{self, PhoneErrcode};
+use crate::wechat::explained::explain;
 use crate::wechat::{Fault, Reply};
 
 /// How often a login may be asked again with another token; each must differ from the one that failed.
@@ -17,6 +18,9 @@ const MAX_OTHER_TOKENS: u32 = 3;
 const BUSY: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(3) };
 /// A quota of a minute is not over in a moment, and every call counts against it.
 const THROTTLED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
+
+/// Those who wait for the end of a stop do not come back all at once.
+const AFTER_A_STOP: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_millis(500) };
 
 /// What to do next with a login.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,21 +82,61 @@ pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History
     }
 }
 
+/// Why an app is not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// WeChat's last answer; none where a host on the way said HTTP 429.
+    pub answer: Option<WechatAnswer>,
+    /// Whether it is a quota, which is free again some time, or something that only an operator ends.
+    pub by_quota: bool,
+}
+
+impl Stopped {
+    /// WeChat's errcode; 429 where it is HTTP's.
+    pub fn errcode(&self) -> i64 {
+        self.answer.as_ref().map_or(429, |answer| answer.errcode)
+    }
+}
+
+/// Judges that an app is not asked for, since WeChat does not serve it: a login waits for what is `left` of a pause, if
+/// that is in time, and is told at once what only an operator can end.
+pub fn judge_stopped(stopped: &Stopped, left: Duration, history: &mut History, moment: Moment) -> Verdict {
+    let answer = stopped.answer.as_ref();
+    let after_ms = (left + AFTER_A_STOP.pause(0, moment.dice)).as_millis() as u64;
+    match stopped.by_quota {
+        true if moment.now_ms + after_ms < moment.until_ms => Verdict::AskAgain { after_ms },
+        true if history.unheard => conclude(Reason::InDoubt, answer),
+        true => conclude(Reason::Throttled, answer),
+        false if errcode::of_phone(stopped.errcode()) == PhoneErrcode::NotAllowed => {
+            conclude(Reason::NotAllowed, answer)
+        }
+        false => conclude(Reason::Refused, answer),
+    }
+}
+
 /// Judges why no access token could be had.
 pub fn judge_token(fault: &TokenFault, history: &mut History, moment: Moment) -> Verdict {
-    let (answer, advice) = match fault {
-        TokenFault::Refused(refusal) if errcode::of_token(refusal.errcode) == TokenErrcode::Setup => {
-            return no_token(Some(refusal), Advice::FixSetup);
-        }
-        TokenFault::StillRefused(refusal) => return no_token(Some(refusal), Advice::FixSetup),
-        TokenFault::NoSecret(_) => return no_token(None, Advice::FixSetup),
-        TokenFault::Refused(refusal) => (Some(refusal), Advice::TryLater),
-        TokenFault::Wechat(_) | TokenFault::Store | TokenFault::Awaited => (None, Advice::TryLater),
-    };
+    let answer = fault.answer();
+    if fault.needs_a_person() {
+        return Verdict::Conclude(Outcome::Failed(Failure {
+            answer: answer.cloned(),
+            detail: answer.and_then(in_words).or_else(|| Some(fault.to_string())),
+            ..Failure::new(reason_without_token(fault))
+        }));
+    }
     match pause(BUSY, history, moment) {
         Some(after_ms) => Verdict::AskAgain { after_ms },
         None if history.unheard => conclude(Reason::InDoubt, answer),
-        None => no_token(answer, advice),
+        None => no_token(answer, Advice::TryLater),
+    }
+}
+
+/// WeChat says of an app that it may not call this at whichever endpoint it is asked.
+fn reason_without_token(fault: &TokenFault) -> Reason {
+    match fault {
+        TokenFault::NotAuthorized(_) => Reason::NotAllowed,
+        TokenFault::Refused(refusal) if errcode::forbids_the_app(refusal.errcode) => Reason::NotAllowed,
+        _ => Reason::TokenUnavailable,
     }
 }
 
@@ -154,12 +198,19 @@ fn wait(
 }
 
 fn conclude(reason: Reason, answer: Option<&WechatAnswer>) -> Verdict {
-    Verdict::Conclude(Outcome::Failed(Failure { answer: answer.cloned(), ..Failure::new(reason) }))
+    let detail = answer.filter(|_| reason.advice() == Advice::FixSetup).and_then(in_words);
+    Verdict::Conclude(Outcome::Failed(Failure { answer: answer.cloned(), detail, ..Failure::new(reason) }))
 }
 
 fn no_token(answer: Option<&WechatAnswer>, advice: Advice) -> Verdict {
-    let failure = Failure { advice, answer: answer.cloned(), ..Failure::new(Reason::TokenUnavailable) };
+    let detail = answer.filter(|_| advice == Advice::FixSetup).and_then(in_words);
+    let failure = Failure { advice, answer: answer.cloned(), detail, ..Failure::new(Reason::TokenUnavailable) };
     Verdict::Conclude(Outcome::Failed(failure))
+}
+
+/// What an operator needs to know of an errcode, where it is known.
+fn in_words(answer: &WechatAnswer) -> Option<String> {
+    explain(answer.errcode).map(|explanation| explanation.english.to_owned())
 }
 
 /// The next pause in ms; none when it would not end in time.

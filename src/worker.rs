@@ -4,6 +4,7 @@
 //! says what is to become of it. What happens between claim and conclusion is in `asking`.
 
 mod asking;
+mod calls;
 mod recording;
 
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
+
+pub use calls::Calls;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, LoginRequest, Outcome, Reason, RequestId, SealingKey, Undecodable};
@@ -58,6 +61,8 @@ pub struct Parts {
     pub tokens: Tokens,
     /// WeChat.
     pub client: Client,
+    /// What WeChat lets each app do, as far as it was heard.
+    pub calls: Calls,
     /// How long logins may take.
     pub limits: Limits,
     /// Seals phone numbers, where results are encrypted.

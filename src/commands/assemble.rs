@@ -17,7 +17,7 @@ use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
 use crate::simulator::{AppChange, Simulator, SimulatorOptions};
 use crate::store::Store;
-use crate::token::{App, AppSecret, Source, Tokens};
+use crate::token::{self, App, AppSecret, Source, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
 
@@ -102,10 +102,24 @@ impl Process {
         }
         let client = Client::new(&client).map_err(|error| CommandError::at_run_time(error.to_string()))?;
         let (store, meters) = (opened.store.clone(), self.meters.clone());
-        let tracker = self.shutdown.tracker.clone();
-        let tokens = Tokens::new(apps, store.clone(), client.clone(), tracker, meters.clone());
+        let tokens = self.tokens(apps, &store, &client);
         let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
-        Ok(Worker::new(worker::Parts { store, tokens, client, limits, sealing, simulated, meters }))
+        let calls = worker::Calls::default();
+        Ok(Worker::new(worker::Parts { store, tokens, client, calls, limits, sealing, simulated, meters }))
+    }
+
+    /// The tokens of `apps`, shared through `store`.
+    pub(super) fn tokens(&self, apps: Vec<App>, store: &Store, client: &Client) -> Tokens {
+        let Shutdown { stop, tracker } = &self.shutdown;
+        let parts = token::Parts {
+            store: store.clone(),
+            client: client.clone(),
+            tracker: tracker.clone(),
+            stop: stop.hard.clone(),
+            meters: self.meters.clone(),
+            name: process_name(),
+        };
+        Tokens::new(apps, parts)
     }
 
     /// A consumer that has a little more in hand than there are slots, so that no slot waits for the broker.
@@ -186,12 +200,17 @@ impl Process {
         let simulator = Simulator::new(&options);
         if apps.is_empty() {
             let appid = AppId::try_from(SIMULATED_APPID).expect("a good appid");
-            apps.push(App { appid, source: Source::Stable { secret: AppSecret::Text(SIMULATED_SECRET.into()) } });
+            apps.push(App {
+                appid,
+                source: Source::Stable { secret: AppSecret::Text(SIMULATED_SECRET.into()), may_force: false },
+            });
         }
         for app in &apps {
             let refused =
                 |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
-            let secret = app.source.secret().read().map_err(CommandError::at_run_time)?;
+            // One whose token comes from elsewhere is known there too, without a secret that anybody knows.
+            let secret = app.source.secret().map_or_else(|| Ok(SIMULATED_SECRET.into()), AppSecret::read);
+            let secret = secret.map_err(CommandError::at_run_time)?;
             simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
         }
         let base_url = format!("http://{}", address(&listener)?);
@@ -202,6 +221,13 @@ impl Process {
         let client = ClientSettings { base_url, hosts: vec![], ..self.settings.wechat()? };
         Ok((simulator, Upstream { client, apps, simulated: true }))
     }
+}
+
+/// Host and process id: what an operator finds this process by.
+fn process_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    let host = host.unwrap_or_else(|_| "host".into());
+    format!("{}/{}", host.trim(), std::process::id())
 }
 
 pub(super) fn no_app() -> CommandError {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::login::AppId;
 use crate::secret::Secret;
+use crate::token::{Preset, ValueFormat};
 
 /// All settings. `config/default.toml` says what each is.
 #[derive(Debug, Deserialize)]
@@ -69,6 +70,10 @@ pub struct AppEntry {
     pub secret_file: Option<PathBuf>,
     #[serde(default)]
     pub token: TokenSource,
+    #[serde(default)]
+    pub force_refresh: bool,
+    pub external: Option<ExternalEntry>,
+    pub platform: Option<AppId>,
 }
 
 /// Who gives out an app's access token.
@@ -78,6 +83,22 @@ pub enum TokenSource {
     #[default]
     Stable,
     Classic,
+    External,
+    Authorizer,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalEntry {
+    pub preset: Option<Preset>,
+    pub prefix: Option<String>,
+    pub key: Option<String>,
+    pub field: Option<String>,
+    pub format: Option<ValueFormat>,
+    pub redis_url: Option<Secret>,
+    pub url: Option<Secret>,
+    pub bearer: Option<Secret>,
+    pub bearer_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

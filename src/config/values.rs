@@ -1,18 +1,16 @@
 //! From keys to the plain values that everything below the commands is passed, checked on the way.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::config::sections::TokenSource;
-use crate::config::{AppEntry, BadSettings, Settings, hosts};
-use crate::login::{AppId, SealingKey};
+use crate::config::{BadSettings, Settings, hosts};
+use crate::login::SealingKey;
 use crate::queue::RabbitSettings;
 use crate::secret::Secret;
 use crate::store::RedisSettings;
-use crate::token::{App, AppSecret, Source};
+use crate::token::AppSecret;
 use crate::wechat::{self, ClientSettings};
 use crate::worker::Limits;
 
@@ -41,13 +39,7 @@ impl Settings {
         if self.gateway.keys.iter().any(|key| key.expose().trim().is_empty()) {
             return Err(BadSettings::new("gateway.keys has an empty key", "leave it out: anybody could guess it"));
         }
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = self.apps.iter().find(|app| !seen.insert(&app.appid)) {
-            return Err(BadSettings::new(
-                format!("app {} is configured twice", twice.appid),
-                "keep one [[apps]] of it",
-            ));
-        }
+        self.check_apps()?;
         self.check_platforms()?;
         let hint = "see rabbitmq.url and redis.url in config/default.toml";
         self.backend()?.check().map_err(|bad| BadSettings::new(bad.to_string(), hint))?;
@@ -89,7 +81,7 @@ impl Settings {
         }
     }
 
-    fn redis_settings(&self, url: &Secret) -> RedisSettings {
+    pub(super) fn redis_settings(&self, url: &Secret) -> RedisSettings {
         RedisSettings {
             url: url.clone(),
             prefix: self.redis.prefix.clone(),
@@ -110,25 +102,6 @@ impl Settings {
             timeout,
             pool_idle: Duration::from_secs(from.pool_idle_s),
         })
-    }
-
-    /// The ids of the configured apps, which is all that a gateway needs of them.
-    pub fn appids(&self) -> BTreeSet<AppId> {
-        self.apps.iter().map(|app| app.appid.clone()).collect()
-    }
-
-    /// The configured apps with their secrets, for a worker.
-    pub fn apps(&self) -> Result<Vec<App>, BadSettings> {
-        let app = |entry: &AppEntry| {
-            let name = format!("the secret of app {}", entry.appid);
-            let secret = app_secret(&name, entry.secret.as_ref(), entry.secret_file.as_deref())?;
-            let source = match entry.token {
-                TokenSource::Stable => Source::Stable { secret },
-                TokenSource::Classic => Source::Classic { secret },
-            };
-            Ok(App { appid: entry.appid.clone(), source })
-        };
-        self.apps.iter().map(app).collect()
     }
 
     /// How long logins may take.

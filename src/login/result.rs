@@ -49,7 +49,7 @@ pub struct Failure {
     pub advice: Advice,
     /// What WeChat said, when it answered.
     pub answer: Option<WechatAnswer>,
-    /// What is wrong with the request, in words, when WeChat was not asked.
+    /// What is wrong, in words, where the errcode alone does not say what is to be done.
     pub detail: Option<String>,
 }
 
@@ -127,7 +127,7 @@ pub struct ErrorBody {
     /// WeChat's id of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rid: Option<String>,
-    /// What is wrong with the request, in words.
+    /// What is wrong, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

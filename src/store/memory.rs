@@ -1,4 +1,6 @@
-//! The store of one process: the same promises as Redis, in a map under a mutex.
+//! The store of one process: the same promises as Redis, in a map under a mutex. The verbs about tokens are in [`tokens`].
+
+mod tokens;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::login::{AppId, RequestId};
-use crate::secret::Secret;
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken, TICKET_LIFE};
+use crate::login::RequestId;
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded};
+use tokens::TokenState;
 
 /// A handle on the process's store; cheap to clone.
 #[derive(Clone, Default)]
@@ -23,9 +25,7 @@ struct State {
     accepted: Expiring<RequestId, ()>,
     codes: Expiring<String, RequestId>,
     reserved: Expiring<RequestId, String>,
-    tokens: HashMap<AppId, SharedToken>,
-    leads: Expiring<AppId, String>,
-    tickets: Expiring<AppId, (Secret, u64)>,
+    tokens: TokenState,
 }
 
 /// What is known of who is asking.
@@ -122,49 +122,6 @@ impl Memory {
         state.accepted.get(id).is_some() || state.claims.get(id).is_some()
     }
 
-    pub(super) fn token(&self, appid: &AppId) -> Option<SharedToken> {
-        self.state().tokens.get(appid).cloned()
-    }
-
-    pub(super) fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> bool {
-        let mut state = self.state();
-        let mine_or_free = state.leads.get(appid).is_none_or(|leader| leader == owner);
-        if mine_or_free {
-            state.leads.put(appid.clone(), owner.to_owned(), lease);
-        }
-        mine_or_free
-    }
-
-    pub(super) fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> bool {
-        let mut state = self.state();
-        let leads = state.leads.get(appid).is_some_and(|leader| leader == owner);
-        if leads {
-            state.leads.remove(appid);
-            state.tokens.insert(appid.clone(), token.clone());
-        }
-        leads
-    }
-
-    pub(super) fn end_refresh(&self, appid: &AppId, owner: &str) {
-        let mut state = self.state();
-        if state.leads.get(appid).is_some_and(|leader| leader == owner) {
-            state.leads.remove(appid);
-        }
-    }
-
-    pub(super) fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> bool {
-        let mut state = self.state();
-        let newest = state.tickets.get(platform).is_none_or(|(_, earlier_s)| *earlier_s <= created_s);
-        if newest {
-            state.tickets.put(platform.clone(), (ticket.clone(), created_s), TICKET_LIFE);
-        }
-        newest
-    }
-
-    pub(super) fn ticket(&self, platform: &AppId) -> Option<Secret> {
-        self.state().tickets.get(platform).map(|(ticket, _)| ticket.clone())
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no verb panics half-way")
     }
@@ -205,25 +162,5 @@ impl<K: Eq + Hash, V> Expiring<K, V> {
 impl<K, V> Default for Expiring<K, V> {
     fn default() -> Self {
         Self { entries: HashMap::new(), sweep_at: 1024 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_ticket_is_kept_for_twelve_hours_from_its_last_push() {
-        let (memory, platform) = (Memory::default(), AppId::try_from("wx1").expect("a good appid"));
-        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
-        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000));
-        tokio::time::advance(hours(11)).await;
-        assert!(!memory.keep_ticket(&platform, &"older".into(), 1999));
-        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000), "the same once more");
-        tokio::time::advance(hours(11)).await;
-        assert_eq!(memory.ticket(&platform), Some("newer".into()));
-        tokio::time::advance(hours(1)).await;
-        assert_eq!(memory.ticket(&platform), None);
-        assert!(memory.keep_ticket(&platform, &"older".into(), 1999), "better than none");
     }
 }

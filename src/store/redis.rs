@@ -1,25 +1,25 @@
 //! The store of a fleet: one multiplexed connection, one script or command a verb.
 //!
 //! The connection is made, watched and remade by [`link`]; here are only keys, scripts and their answers. The braces
-//! in a key are part of it: all keys of one login, or of one app, share a cluster slot.
+//! in a key are part of it: all keys of one login, or of one app, share a cluster slot. The verbs about tokens are in
+//! [`tokens`].
 
 mod link;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use link::Borrowed;
 pub use link::{BadStoreUrl, RedisSettings};
 
-use crate::login::{AppId, RequestId, UnixMs};
-use crate::secret::Secret;
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, SharedToken, StoreAway, TICKET_LIFE};
+use crate::login::RequestId;
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, StoreAway};
 
 /// How long the key stays that readiness is tried with.
 const READY_KEY_MS: u64 = 10_000;
@@ -41,23 +41,8 @@ struct Scripts {
     lead_refresh: Script,
     share_token: Script,
     end_refresh: Script,
+    spend_forced: Script,
     keep_ticket: Script,
-}
-
-/// The shared token as the contract writes it.
-#[derive(Serialize, Deserialize)]
-struct TokenBody {
-    access_token: String,
-    expires_at: UnixMs,
-    fetched_at: UnixMs,
-}
-
-/// A ticket as it is kept. One that was put in by hand need not say when WeChat made it: any push then replaces it.
-#[derive(Serialize, Deserialize)]
-struct TicketBody {
-    ticket: String,
-    #[serde(default)]
-    created_s: u64,
 }
 
 impl Redis {
@@ -76,6 +61,7 @@ impl Redis {
             lead_refresh: Script::new(include_str!("redis/lead_refresh.lua")),
             share_token: Script::new(include_str!("redis/share_token.lua")),
             end_refresh: Script::new(include_str!("redis/end_refresh.lua")),
+            spend_forced: Script::new(include_str!("redis/spend_forced.lua")),
             keep_ticket: Script::new(include_str!("redis/keep_ticket.lua")),
         };
         Ok(Self { link, prefix: settings.prefix.as_str().into(), scripts: Arc::new(scripts) })
@@ -181,59 +167,6 @@ impl Redis {
         command.arg(self.key("accepted", id.as_str())).arg(self.key("claim", id.as_str()));
         let found: u32 = self.ask(&command).await?;
         Ok(found > 0)
-    }
-
-    pub(super) async fn token(&self, appid: &AppId) -> Result<Option<SharedToken>, StoreAway> {
-        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("token", appid.as_str()))).await?;
-        let body = found.and_then(|json| serde_json::from_slice::<TokenBody>(&json).ok());
-        Ok(body.map(|body| SharedToken {
-            access_token: body.access_token.into(),
-            expires_at: body.expires_at,
-            fetched_at: body.fetched_at,
-        }))
-    }
-
-    pub(super) async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
-        let mut call = self.scripts.lead_refresh.key(self.key("refresh", appid.as_str()));
-        call.arg(owner).arg(ms(lease));
-        self.run(&call).await
-    }
-
-    pub(super) async fn share_token(&self, appid: &AppId, owner: &str, token: &SharedToken) -> Result<bool, StoreAway> {
-        let body = TokenBody {
-            access_token: token.access_token.expose().to_owned(),
-            expires_at: token.expires_at,
-            fetched_at: token.fetched_at,
-        };
-        let json = serde_json::to_vec(&body).expect("text and numbers always serialise");
-        let life_ms = token.expires_at.saturating_sub(token.fetched_at).max(1);
-        let mut call = self.scripts.share_token.key(self.key("token", appid.as_str()));
-        call.key(self.key("refresh", appid.as_str())).arg(owner).arg(json).arg(life_ms);
-        self.run(&call).await
-    }
-
-    pub(super) async fn end_refresh(&self, appid: &AppId, owner: &str) -> Result<(), StoreAway> {
-        let mut call = self.scripts.end_refresh.key(self.key("refresh", appid.as_str()));
-        call.arg(owner);
-        self.run(&call).await
-    }
-
-    pub(super) async fn keep_ticket(
-        &self,
-        platform: &AppId,
-        ticket: &Secret,
-        created_s: u64,
-    ) -> Result<bool, StoreAway> {
-        let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
-        let json = serde_json::to_vec(&body).expect("text and numbers always serialise");
-        let mut call = self.scripts.keep_ticket.key(self.key("ticket", platform.as_str()));
-        call.arg(json).arg(created_s).arg(ms(TICKET_LIFE));
-        self.run(&call).await
-    }
-
-    pub(super) async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
-        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("ticket", platform.as_str()))).await?;
-        Ok(found.and_then(|json| serde_json::from_slice::<TicketBody>(&json).ok()).map(|body| body.ticket.into()))
     }
 
     fn key(&self, kind: &str, name: &str) -> String {

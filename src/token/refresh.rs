@@ -8,22 +8,22 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
+use crate::breaker::Permit;
 use crate::clock;
-use crate::login::{UnixMs, WechatAnswer};
-use crate::store::SharedToken;
-use crate::token::{AppToken, Inner, TokenFault, Tokens};
+use crate::login::WechatAnswer;
+use crate::store::{SharedRefusal, SharedState, SharedToken};
+use crate::token::source::Fetched;
+use crate::token::{Cached, KnownApp, Source, TokenFault, Tokens};
 use crate::wechat::AccessToken;
 use crate::wechat::errcode::{self, TokenErrcode};
 
-/// A token is refreshed when less than this is left: WeChat then hands out the next one while the old one still works.
-const EARLY_MS: u64 = 300_000;
 /// A leader that dies is succeeded after this; one that lives renews its lead.
 const LEAD: Duration = Duration::from_secs(2);
 /// How often one that waits for another worker's refresh looks for the token.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// For so long the last failure answers those who come next, so that a thousand waiting logins ask once. It grows while
-/// the failure is one that only an operator can end.
-const FAILURE_ANSWERS_FOR: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+const LOOK: Backoff = Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(50) };
+/// WeChat's budget of forced refreshes for an app: so many in 24 hours, so far apart.
+const FORCED_A_DAY: u32 = 20;
+const FORCED_APART: Duration = Duration::from_secs(30);
 
 /// Which token will do.
 #[derive(Clone)]
@@ -34,16 +34,24 @@ pub(super) enum Wanted {
     OtherThan { failed: AccessToken, refusal: WechatAnswer },
     /// One that need not be refreshed yet.
     Fresh,
+    /// One fetched now, whatever there is.
+    New { force: bool },
+}
+
+/// Why there is no token, and how the fleet counts it, where it does.
+struct Missed {
+    fault: TokenFault,
+    refusal: Option<SharedRefusal>,
 }
 
 impl Tokens {
     /// Refreshes in the background while the old token goes on serving; one at a time.
-    pub(super) fn refresh_early(&self, app: &Arc<AppToken>) {
-        if app.turn.try_lock().is_err() || app.recent_failure().is_some() {
+    pub(super) fn refresh_early(&self, app: &KnownApp) {
+        if app.0.turn.try_lock().is_err() || app.0.fetching.stopped(Instant::now()).is_some() {
             return;
         }
-        let fetching = self.clone().fetch_in_turn(Arc::clone(app), Wanted::Fresh);
-        self.0.tracker.spawn(async move {
+        let fetching = self.clone().fetch_in_turn(app.clone(), Wanted::Fresh);
+        self.0.parts.tracker.spawn(async move {
             if let Err(fault) = fetching.await {
                 debug!(%fault, "the access token was not refreshed; the old one still serves");
             }
@@ -54,166 +62,245 @@ impl Tokens {
     /// the others wait for it too.
     pub(super) async fn fetch(
         &self,
-        app: &Arc<AppToken>,
+        app: &KnownApp,
         wanted: Wanted,
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
-        let fetching = self.0.tracker.spawn(self.clone().fetch_in_turn(Arc::clone(app), wanted));
+        let fetching = self.0.parts.tracker.spawn(self.clone().fetch_in_turn(app.clone(), wanted));
         match timeout_at(until, fetching).await {
             Ok(Ok(fetched)) => fetched,
             Ok(Err(_)) | Err(_) => Err(TokenFault::Awaited),
         }
     }
 
-    /// One at a time within this worker; those who waited take what the first one brought.
-    async fn fetch_in_turn(self, app: Arc<AppToken>, wanted: Wanted) -> Result<AccessToken, TokenFault> {
-        let _turn = app.turn.lock().await;
-        if let Some(token) = app.cached.load_full().filter(|token| wanted.is_met_by(token)) {
-            return Ok(token.access_token.clone());
-        }
-        if let Some(fault) = app.recent_failure() {
+    /// One at a time within this worker; those who waited take what the first one brought. While no token can be had, one
+    /// probes and the others are told at once.
+    async fn fetch_in_turn(self, app: KnownApp, wanted: Wanted) -> Result<AccessToken, TokenFault> {
+        if let Some(fault) = app.0.fetching.stopped(Instant::now()).filter(|_| !wanted.is_an_order()) {
             return self.take_shared(&app, &wanted).await.ok_or(fault);
         }
-        let fetched = match (self.fetch_for_fleet(&app, &wanted).await, &wanted) {
-            (Ok(token), Wanted::OtherThan { failed, refusal }) if token.access_token == *failed => {
-                warn!(appid = %app.appid, errcode = refusal.errcode, "WeChat refuses the access token and gave the same one again");
-                Err(TokenFault::StillRefused(refusal.clone()))
-            }
-            (fetched, _) => fetched,
+        let _turn = app.0.turn.lock().await;
+        if let Some(cached) = app.0.cached.load_full().filter(|cached| wanted.is_met_by(&cached.token, app.source())) {
+            return Ok(cached.token.access_token.clone());
+        }
+        let _probe = match app.0.fetching.permit(Instant::now()) {
+            Permit::Go => None,
+            Permit::Probe(probe) => Some(probe),
+            Permit::Stopped { .. } if wanted.is_an_order() => None,
+            Permit::Stopped { fault, .. } => return self.take_shared(&app, &wanted).await.ok_or(fault),
         };
-        match fetched {
-            Ok(token) => {
-                app.cached.store(Some(Arc::new(token.clone())));
-                app.forget_failure();
-                Ok(token.access_token)
-            }
-            Err(fault) => {
-                app.remember(&fault);
-                Err(fault)
+        let got = match app.source() {
+            Source::External(external) => self.read_external(&app, external, &wanted).await.map_err(Missed::from),
+            _ => self.fetch_for_fleet(&app, &wanted).await,
+        };
+        match got {
+            Ok(token) => Ok(app.keep(token)),
+            Err(missed) => {
+                app.remember(&missed);
+                Err(missed.fault)
             }
         }
     }
 
     /// What another worker has shared since this one failed: a failure keeps it from asking WeChat, not from looking.
-    async fn take_shared(&self, app: &AppToken, wanted: &Wanted) -> Option<AccessToken> {
-        let shared = self.0.store.token(&app.appid).await.ok()??;
-        if !wanted.is_met_by(&shared) {
+    async fn take_shared(&self, app: &KnownApp, wanted: &Wanted) -> Option<AccessToken> {
+        if let Source::External(_) = app.source() {
             return None;
         }
-        let access_token = shared.access_token.clone();
-        app.cached.store(Some(Arc::new(shared)));
-        app.forget_failure();
-        Some(access_token)
+        let shared = self.0.parts.store.shared_token(app.appid()).await.ok()?.token?;
+        wanted.is_met_by(&shared, app.source()).then(|| app.keep(shared))
     }
 
     /// One at a time within the fleet; the others watch the store for what that one brings.
-    async fn fetch_for_fleet(&self, app: &AppToken, wanted: &Wanted) -> Result<SharedToken, TokenFault> {
-        let Inner { store, client, .. } = &*self.0;
+    async fn fetch_for_fleet(&self, app: &KnownApp, wanted: &Wanted) -> Result<SharedToken, Missed> {
+        let store = &self.0.parts.store;
         let owner = uuid::Uuid::now_v7().simple().to_string();
-        let at_most = Instant::now() + (client.timeout() + LEAD) * 2;
+        let at_most = Instant::now() + (self.0.parts.client.timeout() + LEAD) * 2;
+        let mut looks = 0;
         while Instant::now() < at_most {
-            if let Some(token) = store.token(&app.appid).await?.filter(|token| wanted.is_met_by(token)) {
-                return Ok(token);
+            if let Some(found) = self.look(app, wanted).await? {
+                return Ok(found);
             }
-            if store.lead_refresh(&app.appid, &owner, LEAD).await? {
+            if store.lead_refresh(app.appid(), &owner, LEAD).await.map_err(TokenFault::from)? {
                 return self.fetch_as_leader(app, wanted, &owner).await;
             }
-            sleep(LOOK_EVERY).await;
+            sleep(LOOK.pause(looks, fastrand::f64())).await;
+            looks += 1;
         }
-        Err(TokenFault::Awaited)
+        Err(TokenFault::Awaited.into())
     }
 
-    /// Looks once more, since the last leader may just have finished, then asks WeChat and shares what it gives.
-    async fn fetch_as_leader(&self, app: &AppToken, wanted: &Wanted, owner: &str) -> Result<SharedToken, TokenFault> {
-        let Inner { store, client, meters, .. } = &*self.0;
-        if let Some(token) = store.token(&app.appid).await.ok().flatten().filter(|token| wanted.is_met_by(token)) {
-            // Away now? The lead ends by itself.
-            let _ = store.end_refresh(&app.appid, owner).await;
-            return Ok(token);
+    /// What the fleet has: a token that will do, a refusal that is news here, or nothing yet.
+    async fn look(&self, app: &KnownApp, wanted: &Wanted) -> Result<Option<SharedToken>, Missed> {
+        let SharedState { token, refusal } =
+            self.0.parts.store.shared_token(app.appid()).await.map_err(TokenFault::from)?;
+        if let Some(token) = token.filter(|token| wanted.is_met_by(token, app.source())) {
+            return Ok(Some(token));
+        }
+        match refusal.filter(|refusal| app.is_news(refusal) && !wanted.is_an_order()) {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(None),
+        }
+    }
+
+    /// Looks once more, since the last leader may just have finished, then asks WeChat and shares what it says.
+    async fn fetch_as_leader(&self, app: &KnownApp, wanted: &Wanted, owner: &str) -> Result<SharedToken, Missed> {
+        let store = &self.0.parts.store;
+        match self.look(app, wanted).await {
+            Ok(None) => {}
+            found_or_refused => {
+                // Away now? The lead ends by itself.
+                let _ = store.end_refresh(app.appid(), owner, None).await;
+                return found_or_refused.map(|found| found.expect("it is not none"));
+            }
         }
         let fetched = tokio::select! {
-            fetched = app.source.fetch(client, &app.appid) => fetched,
+            fetched = self.fetch_other(app, wanted) => fetched,
             never = self.keep_lead(app, owner) => match never {},
         };
         match fetched {
-            Ok(token) => {
-                meters.token_fetched();
-                // Away now? The token serves this worker all the same, and the lead ends by itself.
-                let shared = store.share_token(&app.appid, owner, &token).await.unwrap_or(false);
-                let life_s = (token.expires_at - token.fetched_at) / 1000;
-                info!(appid = %app.appid, life_s, shared, "access token fetched");
-                Ok(token)
-            }
+            Ok(fetched) => Ok(self.share(app, owner, fetched).await),
             Err(fault) => {
-                warn!(appid = %app.appid, %fault, "no access token");
+                warn!(appid = %app.appid(), %fault, "no access token");
+                let refusal = self.refusal_for_fleet(app, owner, &fault).await;
                 // Away now? The lead ends by itself.
-                let _ = store.end_refresh(&app.appid, owner).await;
-                Err(fault)
+                let _ = store.end_refresh(app.appid(), owner, refusal.as_ref()).await;
+                Err(Missed { fault, refusal })
             }
         }
+    }
+
+    /// Fetches a token that will do: by force, where WeChat gives again what it refuses and the settings allow it.
+    async fn fetch_other(&self, app: &KnownApp, wanted: &Wanted) -> Result<Fetched, TokenFault> {
+        if let Wanted::New { force: true } = wanted {
+            return self.fetch_by_force(app).await;
+        }
+        let fetched = self.ask_for_token(app.appid(), app.source(), false).await?;
+        self.0.parts.meters.token_fetched();
+        let Wanted::OtherThan { failed, refusal } = wanted else { return Ok(fetched) };
+        if fetched.token.access_token != *failed {
+            return Ok(fetched);
+        }
+        let errcode = refusal.errcode;
+        warn!(appid = %app.appid(), errcode, "WeChat refuses the access token and gave the same one again");
+        if !app.source().may_force() {
+            return Err(TokenFault::StillRefused(refusal.clone()));
+        }
+        match self.fetch_by_force(app).await {
+            Ok(forced) if forced.token.access_token != *failed => Ok(forced),
+            Ok(_) | Err(TokenFault::NoForce) => Err(TokenFault::StillRefused(refusal.clone())),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn fetch_by_force(&self, app: &KnownApp) -> Result<Fetched, TokenFault> {
+        if !self.0.parts.store.spend_forced(app.appid(), FORCED_A_DAY, FORCED_APART).await? {
+            return Err(TokenFault::NoForce);
+        }
+        warn!(appid = %app.appid(), "refreshing the access token by force: the former one ends at once");
+        let forced = self.ask_for_token(app.appid(), app.source(), true).await?;
+        self.0.parts.meters.token_fetched();
+        Ok(forced)
+    }
+
+    /// Shares a fresh token. Where the store is away it serves this worker all the same, and the lead ends by itself.
+    async fn share(&self, app: &KnownApp, owner: &str, fetched: Fetched) -> SharedToken {
+        let Fetched { token, renewal } = fetched;
+        let shared = self.0.parts.store.share_token(app.appid(), owner, &token, renewal.as_ref()).await;
+        let life_s = (token.expires_at - token.fetched_at) / 1000;
+        info!(appid = %app.appid(), life_s, shared = *shared.as_ref().unwrap_or(&false), "access token fetched");
+        if let (Err(_), Some(renewal)) = (shared, renewal) {
+            self.keep_renewal(app, token.clone(), renewal);
+        }
+        token
     }
 
     /// Renews the lead for as long as this is polled.
-    async fn keep_lead(&self, app: &AppToken, owner: &str) -> Infallible {
+    async fn keep_lead(&self, app: &KnownApp, owner: &str) -> Infallible {
         loop {
             sleep(LEAD / 3).await;
             // Away, or overtaken? What is fetched serves this worker all the same.
-            let _ = self.0.store.lead_refresh(&app.appid, owner, LEAD).await;
+            let _ = self.0.parts.store.lead_refresh(app.appid(), owner, LEAD).await;
         }
     }
+
+    /// What the others are told, so that each of them need not ask; none where they may fare better.
+    async fn refusal_for_fleet(&self, app: &KnownApp, owner: &str, fault: &TokenFault) -> Option<SharedRefusal> {
+        let (answer, same_token) = match fault {
+            TokenFault::Refused(answer) if errcode::of_token(answer.errcode) != TokenErrcode::Address => {
+                (answer, false)
+            }
+            TokenFault::StillRefused(answer) => (answer, true),
+            _ => return None,
+        };
+        let credentials = app.source().credentials();
+        let before = self.0.parts.store.shared_token(app.appid()).await.ok()?.refusal;
+        let times = before.filter(|before| before.credentials == credentials).map_or(0, |before| before.times) + 1;
+        Some(SharedRefusal { id: owner.to_owned(), credentials, answer: answer.clone(), same_token, times })
+    }
 }
 
-/// What went wrong last, and how often in a row.
-pub(super) struct LastFailure {
-    at: Instant,
-    times: u32,
-    fault: TokenFault,
-}
-
-impl AppToken {
-    fn recent_failure(&self) -> Option<TokenFault> {
-        let failed = self.failed.lock().expect("nothing panics while holding it");
-        failed.as_ref().filter(|last| last.at.elapsed() < last.answers_for()).map(|last| last.fault.clone())
+impl KnownApp {
+    /// Keeps a token in memory; what could not be had is forgotten.
+    fn keep(&self, token: SharedToken) -> AccessToken {
+        let access_token = token.access_token.clone();
+        let fresh_until = self.source().fresh_until(&token);
+        let spread = token.expires_at.saturating_sub(fresh_until) as f64 / 5.0 * fastrand::f64();
+        self.0.cached.store(Some(Arc::new(Cached { token, refresh_from: fresh_until + spread as u64 })));
+        self.0.fetching.close();
+        access_token
     }
 
-    fn remember(&self, fault: &TokenFault) {
-        if *fault == TokenFault::Awaited {
+    /// For a while nobody here asks again.
+    fn remember(&self, missed: &Missed) {
+        if !missed.fault.is_remembered() {
             return;
         }
-        let mut failed = self.failed.lock().expect("nothing panics while holding it");
-        let times = failed.as_ref().map_or(0, |last| last.times + 1);
-        *failed = Some(LastFailure { at: Instant::now(), times, fault: fault.clone() });
-    }
-
-    fn forget_failure(&self) {
-        *self.failed.lock().expect("nothing panics while holding it") = None;
-    }
-}
-
-impl LastFailure {
-    fn answers_for(&self) -> Duration {
-        let passes = match &self.fault {
-            TokenFault::Refused(refusal) => errcode::of_token(refusal.errcode) == TokenErrcode::Passing,
-            TokenFault::StillRefused(_) | TokenFault::NoSecret(_) => false,
-            TokenFault::Wechat(_) | TokenFault::Store | TokenFault::Awaited => true,
+        let times = match &missed.refusal {
+            Some(refusal) => refusal.times,
+            None => self.0.fetching.times() + 1,
         };
-        FAILURE_ANSWERS_FOR.pause(if passes { 0 } else { self.times }, 1.0)
+        if let Some(refusal) = &missed.refusal {
+            *self.0.known_refusal.lock().expect("nothing panics while holding it") = Some(refusal.id.clone());
+        }
+        let pause = missed.fault.pause(times, fastrand::f64());
+        self.0.fetching.trip(missed.fault.clone(), times, Instant::now() + pause);
+    }
+
+    /// Whether a refusal was heard by another worker since this one last failed, asking with the same.
+    fn is_news(&self, refusal: &SharedRefusal) -> bool {
+        let known = self.0.known_refusal.lock().expect("nothing panics while holding it").clone();
+        known.as_ref() != Some(&refusal.id) && refusal.credentials == self.source().credentials()
     }
 }
 
 impl Wanted {
-    fn is_met_by(&self, token: &SharedToken) -> bool {
+    pub(super) fn is_met_by(&self, token: &SharedToken, source: &Source) -> bool {
         let now = clock::now_ms();
         match self {
             Self::Valid => now < token.expires_at,
             Self::OtherThan { failed, .. } => now < token.expires_at && token.access_token != *failed,
-            Self::Fresh => now < early_from(token),
+            Self::Fresh => now < source.fresh_until(token),
+            Self::New { .. } => false,
         }
+    }
+
+    /// Whether an operator wants it, whatever there is.
+    fn is_an_order(&self) -> bool {
+        matches!(self, Self::New { .. })
     }
 }
 
-/// From when on a token is refreshed: with five minutes left, or a quarter of a life that is shorter.
-pub(super) fn early_from(token: &SharedToken) -> UnixMs {
-    let life_ms = token.expires_at.saturating_sub(token.fetched_at);
-    token.expires_at.saturating_sub(EARLY_MS.min(life_ms / 4))
+impl From<TokenFault> for Missed {
+    fn from(fault: TokenFault) -> Self {
+        Self { fault, refusal: None }
+    }
+}
+
+impl From<SharedRefusal> for Missed {
+    fn from(refusal: SharedRefusal) -> Self {
+        let answer = refusal.answer.clone();
+        let fault = if refusal.same_token { TokenFault::StillRefused(answer) } else { TokenFault::Refused(answer) };
+        Self { fault, refusal: Some(refusal) }
+    }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::login::{PhoneInfo, WechatAnswer};
-use crate::wechat::AccessToken;
+use crate::secret::Secret;
+use crate::wechat::{AccessToken, AuthorizerReply, MerchantsReply};
 
 /// The longest `errmsg` that is kept, in characters.
 const MAX_ERRMSG_CHARS: usize = 300;
@@ -98,10 +99,14 @@ struct Envelope<'a> {
     errmsg: Option<&'a RawValue>,
     #[serde(borrow)]
     phone_info: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "component_access_token", alias = "authorizer_access_token")]
     access_token: Option<&'a RawValue>,
     #[serde(borrow)]
     expires_in: Option<&'a RawValue>,
+    #[serde(borrow)]
+    authorizer_refresh_token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    list: Option<&'a RawValue>,
 }
 
 impl<'a> Envelope<'a> {
@@ -115,6 +120,15 @@ impl<'a> Envelope<'a> {
         let errmsg = self.errmsg.map(text_of).unwrap_or_default();
         let rid = rid(&errmsg);
         Some(WechatAnswer { errcode, errmsg: cleared(&errmsg, sent), rid })
+    }
+
+    /// A token and its life.
+    fn grant(&self, heard: &Heard) -> Result<TokenGrant, Fault> {
+        let token = self.access_token.map(text_of).filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| heard.fault("there is no access_token"))?;
+        let life = self.expires_in.and_then(|raw| text_of(raw).parse().ok()).filter(|life| *life > 0);
+        let expires_in_s = life.ok_or_else(|| heard.fault("there is no expires_in"))?;
+        Ok(TokenGrant { access_token: token.into(), expires_in_s })
     }
 }
 
@@ -135,17 +149,49 @@ pub(super) fn read_phone(heard: &Heard, sent: &[&str]) -> Result<Reply, Fault> {
 /// Reads the answer to a request for a token.
 pub(super) fn read_token(heard: &Heard, sent: &[&str]) -> Result<TokenReply, Fault> {
     let envelope = Envelope::read(heard)?;
-    if let Some(refusal) = envelope.refusal(sent) {
-        return Ok(TokenReply::Refused(refusal));
+    match envelope.refusal(sent) {
+        Some(refusal) => Ok(TokenReply::Refused(refusal)),
+        None => envelope.grant(heard).map(TokenReply::Granted),
     }
-    let token = envelope.access_token.map(text_of).filter(|token| !token.is_empty());
-    let life = envelope.expires_in.and_then(|raw| text_of(raw).parse().ok()).filter(|life| *life > 0);
-    match (token, life) {
-        (Some(token), Some(expires_in_s)) => {
-            Ok(TokenReply::Granted(TokenGrant { access_token: token.into(), expires_in_s }))
-        }
-        (None, _) => Err(heard.fault("there is no access_token")),
-        (_, None) => Err(heard.fault("there is no expires_in")),
+}
+
+/// Reads the answer to a request for a merchant's token.
+pub(super) fn read_authorizer_token(heard: &Heard, sent: &[&str]) -> Result<AuthorizerReply, Fault> {
+    let envelope = Envelope::read(heard)?;
+    if let Some(refusal) = envelope.refusal(sent) {
+        return Ok(AuthorizerReply::Refused(refusal));
+    }
+    let refresh_token = envelope.authorizer_refresh_token.map(text_of).filter(|token| !token.is_empty());
+    Ok(AuthorizerReply::Granted { grant: envelope.grant(heard)?, refresh_token: refresh_token.map(Secret::from) })
+}
+
+/// Reads a part of a platform's merchants. One without a refresh token is left out.
+pub(super) fn read_merchants(heard: &Heard, sent: &[&str]) -> Result<MerchantsReply, Fault> {
+    #[derive(Deserialize)]
+    struct Merchant {
+        authorizer_appid: String,
+        #[serde(default)]
+        refresh_token: String,
+    }
+    let envelope = Envelope::read(heard)?;
+    if let Some(refusal) = envelope.refusal(sent) {
+        return Ok(MerchantsReply::Refused(refusal));
+    }
+    let raw = envelope.list.ok_or_else(|| heard.fault("there is no list"))?;
+    let list: Vec<Merchant> = serde_json::from_str(raw.get()).map_err(|_| heard.fault("list is of another shape"))?;
+    let pairs = list.into_iter().filter(|merchant| !merchant.refresh_token.is_empty());
+    Ok(MerchantsReply::Listed(
+        pairs.map(|merchant| (merchant.authorizer_appid, merchant.refresh_token.into())).collect(),
+    ))
+}
+
+/// Reads the answer to a call that gives nothing.
+pub(super) fn read_done(heard: &Heard, sent: &[&str]) -> Result<Option<WechatAnswer>, Fault> {
+    let envelope = Envelope::read(heard)?;
+    match (envelope.refusal(sent), envelope.errcode) {
+        (Some(refusal), _) => Ok(Some(refusal)),
+        (None, Some(_)) => Ok(None),
+        (None, None) => Err(heard.fault("there is no errcode")),
     }
 }
 

@@ -41,12 +41,25 @@ pub fn is_bad_token(errcode: i64) -> bool {
     of_phone(errcode) == PhoneErrcode::BadToken
 }
 
-/// The class of an errcode of the token endpoints.
+/// Whether an errcode says that WeChat serves this app no calls at all, whatever the code: not certified, without the
+/// permission, limited or punished. 40097 and 402xx are not among them: one odd request may bring them about.
+pub fn stops_the_app(errcode: i64) -> bool {
+    matches!(errcode, 48001 | 48004 | 50002 | 50004 | 50007 | 61003 | 61004 | 61007)
+}
+
+/// Whether an errcode, of whichever endpoint, says that the app or its third-party platform may not call this.
+pub fn forbids_the_app(errcode: i64) -> bool {
+    stops_the_app(errcode) && of_phone(errcode) == PhoneErrcode::NotAllowed
+}
+
+/// The class of an errcode of the token endpoints, those of third-party platforms among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenErrcode {
     /// -1, 45011: goes away by itself within seconds or minutes.
     Passing,
-    /// Everything else, such as 40125 (wrong secret), 40164 (IP not listed), 40243 (secret frozen): an operator must act.
+    /// 40164, 61004, 89501 to 89507: WeChat does not know this machine's address; another machine may be served.
+    Address,
+    /// Everything else, such as 40125 (wrong secret), 40243 (secret frozen): an operator must act.
     Setup,
 }
 
@@ -54,6 +67,7 @@ pub enum TokenErrcode {
 pub fn of_token(errcode: i64) -> TokenErrcode {
     match errcode {
         -1 | 45011 => TokenErrcode::Passing,
+        40164 | 61004 | 89501..=89507 => TokenErrcode::Address,
         _ => TokenErrcode::Setup,
     }
 }

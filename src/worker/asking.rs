@@ -1,18 +1,21 @@
 //! From claim to conclusion: asking WeChat, judging what it says, asking again while that is right.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::breaker::{Permit, Probe};
 use crate::clock;
-use crate::login::{AppId, LoginRequest, Outcome, Reason, UnixMs, WechatAnswer};
+use crate::login::{LoginRequest, Outcome, Reason, UnixMs, WechatAnswer};
 use crate::queue::Delivery;
 use crate::store::Claimed;
-use crate::token::TokenFault;
-use crate::verdict::{self, History, Moment, Verdict};
+use crate::token::{KnownApp, TokenFault};
+use crate::verdict::{self, History, Moment, Stopped, Verdict};
 use crate::wechat::{AccessToken, Fault, Reply, errcode};
+use crate::worker::calls::AppCalls;
 use crate::worker::{Worker, unasked};
 
 /// The pause while the store is away and the lease has to be renewed.
@@ -24,7 +27,8 @@ const RECORDING: Duration = Duration::from_millis(500);
 struct Asking<'a> {
     worker: &'a Worker,
     request: &'a LoginRequest,
-    appid: AppId,
+    app: KnownApp,
+    calls: Arc<AppCalls>,
     claimed: &'a Claimed,
     /// Until when nobody else asks.
     leased_until: Instant,
@@ -42,6 +46,16 @@ struct Asking<'a> {
 enum Asked {
     Answer(Result<Reply, Fault>),
     NoToken(TokenFault),
+    /// Nothing, since WeChat does not serve the app now; a probe may go so much later.
+    Stopped(Stopped, Duration),
+}
+
+/// What came of trying to ask once.
+enum Tried {
+    Asked(Asked),
+    StoreAway,
+    /// The claim is someone else's, or was given back.
+    Over,
 }
 
 /// Whether the claim still keeps others from asking.
@@ -62,7 +76,7 @@ impl Worker {
         history: &mut History,
         hard: &CancellationToken,
     ) -> Option<Outcome> {
-        let Some(appid) = self.0.tokens.app(request.appid.as_ref()) else {
+        let Some(app) = self.0.tokens.app(request.appid.as_ref()) else {
             return Some(match request.appid {
                 Some(_) => unasked(Reason::UnknownApp, "no such app is configured"),
                 None => unasked(Reason::InvalidRequest, "appid is missing, and several apps are configured"),
@@ -72,7 +86,8 @@ impl Worker {
         let asking = Asking {
             worker: self,
             request,
-            appid,
+            calls: self.0.calls.of(app.appid()),
+            app,
             claimed,
             leased_until,
             history,
@@ -90,20 +105,13 @@ impl Asking<'_> {
         let mut last = None;
         while clock::now_ms() < self.until_ms() {
             let began_ms = clock::now_ms();
-            let asked = match self.token().await? {
-                Err(TokenFault::Store) => {
+            let asked = match self.try_once().await {
+                Tried::Asked(asked) => asked,
+                Tried::StoreAway => {
                     self.wait_for_store(began_ms).await?;
                     continue;
                 }
-                Err(fault) => Asked::NoToken(fault),
-                Ok(token) => match self.hold_lease().await {
-                    Lease::Held => Asked::Answer(self.ask(token).await),
-                    Lease::StoreAway => {
-                        self.wait_for_store(began_ms).await?;
-                        continue;
-                    }
-                    Lease::Lost => return None,
-                },
+                Tried::Over => return None,
             };
             match self.judge(&asked) {
                 Verdict::Conclude(outcome) => return Some(outcome),
@@ -113,6 +121,27 @@ impl Asking<'_> {
             last = Some(asked);
         }
         Some(self.at_the_end(last.as_ref()))
+    }
+
+    /// Asks once, if nothing stands against it.
+    async fn try_once(&mut self) -> Tried {
+        let calls = Arc::clone(&self.calls);
+        let probe = match calls.permit() {
+            Permit::Go => None,
+            Permit::Probe(probe) => Some(probe),
+            Permit::Stopped { fault, left } => return Tried::Asked(Asked::Stopped(fault, left)),
+        };
+        let token = match self.token().await {
+            Some(Ok(token)) => token,
+            Some(Err(TokenFault::Store)) => return Tried::StoreAway,
+            Some(Err(fault)) => return Tried::Asked(Asked::NoToken(fault)),
+            None => return Tried::Over,
+        };
+        match self.hold_lease().await {
+            Lease::Held => Tried::Asked(Asked::Answer(self.ask(token, probe.as_ref()).await)),
+            Lease::StoreAway => Tried::StoreAway,
+            Lease::Lost => Tried::Over,
+        }
     }
 
     /// When the login's time or the patience ends, whichever is first.
@@ -126,8 +155,9 @@ impl Asking<'_> {
         self.patience_ends_ms.get_or_insert(now_ms + patience_ms);
         let moment = Moment { now_ms, until_ms: self.until_ms(), dice: fastrand::f64() };
         match asked {
-            Asked::Answer(answer) => verdict::judge(answer, &self.appid, self.history, moment),
+            Asked::Answer(answer) => verdict::judge(answer, self.app.appid(), self.history, moment),
             Asked::NoToken(fault) => verdict::judge_token(fault, self.history, moment),
+            Asked::Stopped(stopped, left) => verdict::judge_stopped(stopped, *left, self.history, moment),
         }
     }
 
@@ -147,8 +177,8 @@ impl Asking<'_> {
         let tokens = &self.worker.0.tokens;
         let fetching = async {
             match &self.refused {
-                Some((failed, refusal)) => tokens.replace(&self.appid, failed, refusal, until).await,
-                None => tokens.current(&self.appid, until).await,
+                Some((failed, refusal)) => tokens.replace(&self.app, failed, refusal, until).await,
+                None => tokens.current(&self.app, until).await,
             }
         };
         let fetched = tokio::select! {
@@ -191,17 +221,20 @@ impl Asking<'_> {
         Some(())
     }
 
-    async fn ask(&mut self, token: AccessToken) -> Result<Reply, Fault> {
+    async fn ask(&mut self, token: AccessToken, probe: Option<&Probe<'_, Stopped>>) -> Result<Reply, Fault> {
         let LoginRequest { code, openid, .. } = self.request;
         let began = Instant::now();
         self.history.asked += 1;
         let answer = self.worker.0.client.exchange(&token, code, openid.as_ref()).await;
         self.worker.0.meters.answered(kind(&answer), began.elapsed());
+        self.calls.hear(self.app.appid(), &answer, probe, &self.worker.0.meters);
         match &answer {
             Ok(Reply::Refused(refusal)) if errcode::is_bad_token(refusal.errcode) => {
                 self.refused = Some((token, refusal.clone()));
             }
-            Err(fault) => debug!(request_id = %self.request.request_id, appid = %self.appid, %fault, "no phone number"),
+            Err(fault) => {
+                debug!(request_id = %self.request.request_id, appid = %self.app.appid(), %fault, "no phone number");
+            }
             Ok(_) => {}
         }
         answer

@@ -21,7 +21,8 @@ impl Worker {
         let named = request.and_then(|request| request.appid.clone());
         LoginResult {
             request_id: id.clone(),
-            appid: named.or_else(|| self.0.tokens.app(None).filter(|_| request.is_some())),
+            appid: named
+                .or_else(|| self.0.tokens.app(None).filter(|_| request.is_some()).map(|app| app.appid().clone())),
             outcome,
             attempts,
             finished_at: clock::now_ms(),

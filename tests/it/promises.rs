@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quicklogin::login::{Outcome, Reason, RequestId};
 use quicklogin::queue::{Delivery, PublishFault, Queue, Settlement};
 use quicklogin::simulator::{Mint, Step};
-use quicklogin::store::{Claim, Claimed, FinishedResult, Recorded, SharedToken, Store};
+use quicklogin::store::{Claim, Claimed, FinishedResult, Recorded, SharedState, SharedToken, Store};
 use quicklogin::traceparent::Traceparent;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,12 @@ async fn stored(store: &Store, name: &str) -> Option<Bytes> {
 
 fn token(text: &str) -> SharedToken {
     let now = quicklogin::clock::now_ms();
-    SharedToken { access_token: text.to_owned().into(), expires_at: now + 60_000, fetched_at: now }
+    SharedToken {
+        access_token: text.to_owned().into(),
+        expires_at: now + 60_000,
+        fetched_at: now,
+        fetched_by: Some("host/1".into()),
+    }
 }
 
 promises! {
@@ -255,18 +260,19 @@ promises! {
         let fleet = ground(on).await;
         let store = fleet.store.clone();
         let app = app_id(APP);
-        assert_eq!(store.token(&app).await, Ok(None));
+        assert_eq!(store.shared_token(&app).await, Ok(SharedState::default()));
         assert_eq!(store.lead_refresh(&app, "one", Duration::from_millis(200)).await, Ok(true));
         assert_eq!(store.lead_refresh(&app, "two", LEASE).await, Ok(false));
         assert_eq!(store.lead_refresh(&app, "one", Duration::from_millis(300)).await, Ok(true), "a leader goes on leading");
         eventually("the lead runs out", async || store.lead_refresh(&app, "two", LEASE).await == Ok(true)).await;
-        assert_eq!(store.share_token(&app, "one", &token("overtaken")).await, Ok(false));
-        assert_eq!(store.token(&app).await, Ok(None));
+        assert_eq!(store.share_token(&app, "one", &token("overtaken"), None).await, Ok(false));
+        assert_eq!(store.shared_token(&app).await, Ok(SharedState::default()));
         let shared = token("good");
-        assert_eq!(store.share_token(&app, "two", &shared).await, Ok(true));
-        assert_eq!(store.token(&app).await, Ok(Some(shared)));
+        assert_eq!(store.share_token(&app, "two", &shared, None).await, Ok(true));
+        let state = SharedState { token: Some(shared), refusal: None };
+        assert_eq!(store.shared_token(&app).await, Ok(state));
         assert_eq!(store.lead_refresh(&app, "three", LEASE).await, Ok(true), "sharing ends the lead");
-        store.end_refresh(&app, "three").await.expect("the store answers");
+        store.end_refresh(&app, "three", None).await.expect("the store answers");
         assert_eq!(store.lead_refresh(&app, "four", LEASE).await, Ok(true));
     }
 

@@ -6,6 +6,7 @@ use quicklogin::clock;
 use quicklogin::login::LoginRequest;
 use quicklogin::simulator::{AppChange, Endpoint, Mint, Mood, Step};
 use quicklogin::store::SharedToken;
+use quicklogin::token::Source;
 use quicklogin::worker::Limits;
 use tokio::time::sleep;
 
@@ -71,7 +72,9 @@ async fn a_token_at_the_end_of_its_life_is_replaced_by_one_worker_and_nobody_wai
 
 #[tokio::test]
 async fn classic_tokens_are_fetched_by_one_worker_for_each_life_and_nobody_waits() {
-    let fleet = Plan { workers: 3, classic: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let fleet = Plan { workers: 3, source: |secret| Source::Classic { secret }, ..Plan::on(Ground::RabbitAndRedis) }
+        .start()
+        .await;
     let short = AppChange { appid: APP.into(), token_life_s: Some(2), ..Default::default() };
     fleet.simulator.put_app(short).expect("a good change");
     let simulator = fleet.simulator.clone();
@@ -172,9 +175,10 @@ async fn a_worker_that_failed_takes_the_token_that_another_has_shared_since() {
         access_token: fleet.simulator.token_of(APP).expect("it knows the app").into(),
         expires_at: clock::now_ms() + 7_000_000,
         fetched_at: clock::now_ms(),
+        fetched_by: None,
     };
     assert_eq!(fleet.store.lead_refresh(&app_id(APP), "another worker", Duration::from_secs(5)).await, Ok(true));
-    assert_eq!(fleet.store.share_token(&app_id(APP), "another worker", &shared).await, Ok(true));
+    assert_eq!(fleet.store.share_token(&app_id(APP), "another worker", &shared, None).await, Ok(true));
     let calls = fleet.simulator.asked_without_codes().stable_token.calls;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     assert_eq!(fleet.simulator.asked_without_codes().stable_token.calls, calls, "WeChat was not asked for it");

@@ -30,7 +30,7 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
 /// Where Redis is and how our keys are named there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// `redis://` or `rediss://`, with user, password and database where needed.
     pub url: Secret,

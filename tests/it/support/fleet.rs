@@ -18,7 +18,7 @@ use quicklogin::ops::Readiness;
 use quicklogin::queue::{Queue, RabbitSettings};
 use quicklogin::simulator::{AppChange, Mint, Minted, Simulator, SimulatorOptions};
 use quicklogin::store::{RedisSettings, Store};
-use quicklogin::token::{App, AppSecret, Source, Tokens};
+use quicklogin::token::{self, App, AppSecret, Source, Tokens};
 use quicklogin::traceparent::Traceparent;
 use quicklogin::wechat::push::MessageKeys;
 use quicklogin::wechat::{Client, ClientSettings};
@@ -49,8 +49,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) slots: usize,
     pub(crate) apps: Vec<(&'static str, &'static str)>,
-    /// Tokens by `GET /cgi-bin/token`.
-    pub(crate) classic: bool,
+    /// Where the tokens come from, given the app's secret.
+    pub(crate) source: fn(AppSecret) -> Source,
     pub(crate) limits: Limits,
     /// Bound on a call of WeChat's.
     pub(crate) call_timeout: Duration,
@@ -73,7 +73,7 @@ impl Plan {
             workers: 1,
             slots: 64,
             apps: vec![(APP, SECRET)],
-            classic: false,
+            source: |secret| Source::Stable { secret, may_force: false },
             limits: Limits {
                 code_life: Duration::from_secs(240),
                 patience: Duration::from_secs(3),
@@ -206,16 +206,24 @@ impl Fleet {
         };
         let client = Client::new(&settings).expect("a client");
         let app = |(appid, secret): &(&str, &str)| {
-            let secret = AppSecret::Text((*secret).into());
-            let source = if self.plan.classic { Source::Classic { secret } } else { Source::Stable { secret } };
+            let source = (self.plan.source)(AppSecret::Text((*secret).into()));
             App { appid: app_id(appid), source }
         };
         let apps = self.plan.apps.iter().map(app).collect();
-        let tokens = Tokens::new(apps, store.clone(), client.clone(), self.tracker.clone(), self.meters.clone());
+        let parts = token::Parts {
+            store: store.clone(),
+            client: client.clone(),
+            tracker: self.tracker.clone(),
+            stop: self.stop.hard.clone(),
+            meters: self.meters.clone(),
+            name: format!("worker {}", self.workers.len()),
+        };
+        let tokens = Tokens::new(apps, parts);
         Worker::new(worker::Parts {
             store,
             tokens,
             client,
+            calls: worker::Calls::default(),
             limits: self.plan.limits,
             sealing: None,
             simulated: false,

@@ -1,0 +1,180 @@
+//! The apps: checked, and where the access token of each comes from.
+
+use std::collections::BTreeSet;
+
+use crate::config::sections::TokenSource;
+use crate::config::values::app_secret;
+use crate::config::{AppEntry, BadSettings, ExternalEntry, Settings};
+use crate::login::AppId;
+use crate::secret::Secret;
+use crate::store::{KeyKind, RedisSettings};
+use crate::token::{App, AppSecret, External, ForeignKey, KeyName, Platform, Preset, Source, TokenServer, ValueFormat};
+
+const HINT: &str = "see [[apps]] in config/default.toml";
+
+impl Settings {
+    /// What can be judged without reading a file, since a gateway has none of them.
+    pub(super) fn check_apps(&self) -> Result<(), BadSettings> {
+        let mut seen = BTreeSet::new();
+        for app in &self.apps {
+            let appid = &app.appid;
+            if !seen.insert(appid) {
+                return Err(BadSettings::new(format!("app {appid} is configured twice"), "keep one [[apps]] of it"));
+            }
+            app.check()?;
+        }
+        Ok(())
+    }
+
+    /// The ids of the configured apps, which is all that a gateway needs of them.
+    pub fn appids(&self) -> BTreeSet<AppId> {
+        self.apps.iter().map(|app| app.appid.clone()).collect()
+    }
+
+    /// The configured apps, and where the token of each comes from, for a worker. Reads every secret file once.
+    pub fn apps(&self) -> Result<Vec<App>, BadSettings> {
+        self.apps.iter().map(|entry| Ok(App { appid: entry.appid.clone(), source: self.source(entry)? })).collect()
+    }
+
+    fn source(&self, entry: &AppEntry) -> Result<Source, BadSettings> {
+        Ok(match entry.token {
+            TokenSource::Stable => Source::Stable { secret: entry.secret()?, may_force: entry.force_refresh },
+            TokenSource::Classic => Source::Classic { secret: entry.secret()? },
+            TokenSource::Authorizer => Source::Authorizer(self.platform_of(entry)?),
+            TokenSource::External => {
+                let external = entry.external.as_ref().expect("checked before");
+                Source::External(self.external(entry, external)?)
+            }
+        })
+    }
+
+    fn platform_of(&self, entry: &AppEntry) -> Result<Platform, BadSettings> {
+        let found = match (&entry.platform, self.platforms.as_slice()) {
+            (Some(appid), platforms) => platforms.iter().find(|platform| platform.appid == *appid),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let found = found.ok_or_else(|| {
+            let what = format!("the platform of app {} is not configured, or not said", entry.appid);
+            BadSettings::new(
+                what,
+                "token = \"authorizer\" needs [[platforms]], and platform = \"wx…\" where there are several",
+            )
+        })?;
+        let name = format!("the secret of platform {}", found.appid);
+        let secret = app_secret(&name, found.secret.as_ref(), found.secret_file.as_deref())?;
+        Ok(Platform { appid: found.appid.clone(), secret })
+    }
+
+    fn external(&self, entry: &AppEntry, from: &ExternalEntry) -> Result<External, BadSettings> {
+        let appid = &entry.appid;
+        if let Some(url) = &from.url {
+            return from.server(appid, url);
+        }
+        let redis = from.redis_url.as_ref().map(|url| self.redis_settings(url));
+        if let Some(Err(bad)) = redis.as_ref().map(RedisSettings::check) {
+            let what = format!("external.redis_url of app {appid}: {}", bad.to_string().replace("redis.url", "it"));
+            return Err(BadSettings::new(what, HINT));
+        }
+        let bad = |problem: &str| BadSettings::new(format!("external of app {appid} {problem}"), HINT);
+        let key = match (from.preset, &from.key) {
+            (Some(preset), _) => from.preset_key(preset, entry, redis).map_err(bad)?,
+            (None, Some(key)) => from.key(key, redis),
+            (None, None) => unreachable!("checked before"),
+        };
+        let external = External::Key(key);
+        if external.needs_own_redis() && self.redis.url.is_none() {
+            return Err(bad("is a key in Redis, and neither redis.url nor its redis_url is set"));
+        }
+        Ok(external)
+    }
+}
+
+impl AppEntry {
+    fn check(&self) -> Result<(), BadSettings> {
+        let bad = |problem: &str| Err(BadSettings::new(format!("app {}: {problem}", self.appid), HINT));
+        match (self.token, &self.external) {
+            (TokenSource::External, None) => {
+                return bad("token is \"external\", and external does not say where it is");
+            }
+            (TokenSource::External, Some(external)) => {
+                external.check().or_else(bad)?;
+            }
+            (_, Some(_)) => return bad("external is only for token = \"external\""),
+            (_, None) => {}
+        }
+        if self.platform.is_some() && self.token != TokenSource::Authorizer {
+            return bad("platform is only for token = \"authorizer\"");
+        }
+        if self.force_refresh && self.token != TokenSource::Stable {
+            return bad("force_refresh is only for token = \"stable\"");
+        }
+        Ok(())
+    }
+
+    fn secret(&self) -> Result<AppSecret, BadSettings> {
+        let name = format!("the secret of app {}", self.appid);
+        app_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
+    }
+
+    fn has_secret(&self) -> bool {
+        self.secret.is_some() || self.secret_file.is_some()
+    }
+}
+
+impl ExternalEntry {
+    /// One place, and only what belongs to it.
+    fn check(&self) -> Result<(), &'static str> {
+        let places = [self.preset.is_some(), self.key.is_some(), self.url.is_some()];
+        match places.iter().filter(|there| **there).count() {
+            0 => Err("external needs a preset, a key or a url"),
+            1 if self.url.is_some() && self.redis_url.is_some() => Err("external.redis_url is for keys, not for a url"),
+            1 if self.url.is_none() && (self.bearer.is_some() || self.bearer_file.is_some()) => {
+                Err("external.bearer is for a url")
+            }
+            1 if self.key.is_none() && (self.field.is_some() || self.format.is_some()) => {
+                Err("external.field and external.format are for a key")
+            }
+            1 if self.preset.is_none() && self.prefix.is_some() => Err("external.prefix is for a preset"),
+            1 => Ok(()),
+            _ => Err("external has more than one of preset, key and url"),
+        }
+    }
+
+    fn key(&self, key: &str, redis: Option<RedisSettings>) -> ForeignKey {
+        let kind = match &self.field {
+            Some(field) => KeyKind::Hash { field: field.clone(), ends: None },
+            None => KeyKind::Text,
+        };
+        let format = self.format.unwrap_or(ValueFormat::Plain);
+        ForeignKey { redis, name: KeyName::Template(key.to_owned()), kind, format }
+    }
+
+    fn preset_key(
+        &self,
+        preset: Preset,
+        entry: &AppEntry,
+        redis: Option<RedisSettings>,
+    ) -> Result<ForeignKey, &'static str> {
+        let secret = if entry.has_secret() {
+            Some(entry.secret().map_err(|_| "has a secret that cannot be read")?)
+        } else {
+            None
+        };
+        preset.key(self.prefix.as_deref(), secret, redis)
+    }
+
+    fn server(&self, appid: &AppId, url: &Secret) -> Result<External, BadSettings> {
+        let hint = "an address such as https://tokens.example/{appid}, which answers {\"access_token\",\"expires_in\"}";
+        let bad = |problem: &str| BadSettings::new(format!("external.url of app {appid} {problem}"), hint);
+        let url: reqwest::Url =
+            url.expose().replace("{appid}", appid.as_str()).parse().map_err(|_| bad("is not a URL"))?;
+        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+            return Err(bad("is not an https:// or http:// URL"));
+        }
+        let has_bearer = self.bearer.is_some() || self.bearer_file.is_some();
+        let name = format!("external.bearer of app {appid}");
+        let bearer = has_bearer.then(|| app_secret(&name, self.bearer.as_ref(), self.bearer_file.as_deref()));
+        Ok(External::Server(TokenServer { url, bearer: bearer.transpose()? }))
+    }
+}

@@ -1,0 +1,187 @@
+//! The verbs about access tokens, in Redis.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::login::{AppId, UnixMs, WechatAnswer};
+use crate::secret::Secret;
+use crate::store::redis::{Redis, ms};
+use crate::store::tokens::TICKET_LIFE;
+use crate::store::{ForeignValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway};
+
+/// A refusal is remembered for so long: longer than anybody waits before asking again.
+const REFUSAL_KEPT_MS: u64 = 120_000;
+
+/// The shared token as the contract writes it, and who fetched it.
+#[derive(Serialize, Deserialize)]
+struct TokenBody {
+    access_token: String,
+    expires_at: UnixMs,
+    fetched_at: UnixMs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fetched_by: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefusalBody {
+    id: String,
+    credentials: String,
+    errcode: i64,
+    errmsg: String,
+    rid: Option<String>,
+    same_token: bool,
+    times: u32,
+}
+
+/// A ticket as it is kept. One that was put in by hand need not say when WeChat made it: any push then replaces it.
+#[derive(Serialize, Deserialize)]
+struct TicketBody {
+    ticket: String,
+    #[serde(default)]
+    created_s: u64,
+}
+
+impl Redis {
+    pub(in crate::store) async fn shared_token(&self, appid: &AppId) -> Result<SharedState, StoreAway> {
+        let mut command = redis::cmd("MGET");
+        command.arg(self.key("token", appid.as_str())).arg(self.key("refusal", appid.as_str()));
+        let (token, refusal): (Option<Vec<u8>>, Option<Vec<u8>>) = self.ask(&command).await?;
+        let token = token.and_then(|json| serde_json::from_slice::<TokenBody>(&json).ok());
+        let refusal = refusal.and_then(|json| serde_json::from_slice::<RefusalBody>(&json).ok());
+        Ok(SharedState { token: token.map(Into::into), refusal: refusal.map(Into::into) })
+    }
+
+    pub(in crate::store) async fn lead_refresh(
+        &self,
+        appid: &AppId,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<bool, StoreAway> {
+        let mut call = self.scripts.lead_refresh.key(self.key("refresh", appid.as_str()));
+        call.arg(owner).arg(ms(lease));
+        self.run(&call).await
+    }
+
+    pub(in crate::store) async fn share_token(
+        &self,
+        appid: &AppId,
+        owner: &str,
+        token: &SharedToken,
+        renewal: Option<&Renewal>,
+    ) -> Result<bool, StoreAway> {
+        let life_ms = token.expires_at.saturating_sub(token.fetched_at).max(1);
+        let mut call = self.scripts.share_token.key(self.key("token", appid.as_str()));
+        for kind in ["refresh", "refusal", "authorizer"] {
+            call.key(self.key(kind, appid.as_str()));
+        }
+        call.arg(owner).arg(json(&TokenBody::from(token))).arg(life_ms);
+        if let Some(Renewal { platform, former, refresh_token }) = renewal {
+            let former = former.as_ref().map_or("", Secret::expose);
+            call.arg(platform.as_str()).arg(former).arg(refresh_token.expose());
+        }
+        self.run(&call).await
+    }
+
+    pub(in crate::store) async fn end_refresh(
+        &self,
+        appid: &AppId,
+        owner: &str,
+        refusal: Option<&SharedRefusal>,
+    ) -> Result<(), StoreAway> {
+        let mut call = self.scripts.end_refresh.key(self.key("refresh", appid.as_str()));
+        call.key(self.key("refusal", appid.as_str())).arg(owner);
+        if let Some(refusal) = refusal {
+            call.arg(json(&RefusalBody::from(refusal))).arg(REFUSAL_KEPT_MS);
+        }
+        self.run(&call).await
+    }
+
+    pub(in crate::store) async fn refresh_token(
+        &self,
+        appid: &AppId,
+        platform: &AppId,
+    ) -> Result<Option<Secret>, StoreAway> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.key("authorizer", appid.as_str())).arg("platform").arg("refresh_token");
+        let (of, token): (Option<String>, Option<String>) = self.ask(&command).await?;
+        Ok(token.filter(|_| of.as_deref() == Some(platform.as_str())).map(Secret::from))
+    }
+
+    pub(in crate::store) async fn keep_ticket(
+        &self,
+        platform: &AppId,
+        ticket: &Secret,
+        created_s: u64,
+    ) -> Result<bool, StoreAway> {
+        let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
+        let json = serde_json::to_vec(&body).expect("text and numbers always serialise");
+        let mut call = self.scripts.keep_ticket.key(self.key("ticket", platform.as_str()));
+        call.arg(json).arg(created_s).arg(ms(TICKET_LIFE));
+        self.run(&call).await
+    }
+
+    pub(in crate::store) async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
+        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("ticket", platform.as_str()))).await?;
+        Ok(found.and_then(|json| serde_json::from_slice::<TicketBody>(&json).ok()).map(|body| body.ticket.into()))
+    }
+
+    pub(in crate::store) async fn spend_forced(
+        &self,
+        appid: &AppId,
+        most: u32,
+        apart: Duration,
+    ) -> Result<bool, StoreAway> {
+        let mut call = self.scripts.spend_forced.key(self.key("forced", appid.as_str()));
+        call.arg(most).arg(ms(apart)).arg(uuid::Uuid::now_v7().simple().to_string());
+        self.run(&call).await
+    }
+
+    pub(in crate::store) async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, StoreAway> {
+        let (value, ends_at): (Option<Vec<u8>>, Option<UnixMs>) = match kind {
+            KeyKind::Text => (self.ask(redis::cmd("GET").arg(key)).await?, None),
+            KeyKind::Hash { field, ends: None } => (self.ask(redis::cmd("HGET").arg(key).arg(field)).await?, None),
+            KeyKind::Hash { field, ends: Some(ends) } => {
+                self.ask(redis::cmd("HMGET").arg(key).arg(field).arg(ends)).await?
+            }
+        };
+        Ok(value.map(|value| FoundKey { value: ForeignValue(value), ends_at_ms: ends_at }))
+    }
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("text and numbers always serialise")
+}
+
+impl From<&SharedToken> for TokenBody {
+    fn from(token: &SharedToken) -> Self {
+        Self {
+            access_token: token.access_token.expose().to_owned(),
+            expires_at: token.expires_at,
+            fetched_at: token.fetched_at,
+            fetched_by: token.fetched_by.clone(),
+        }
+    }
+}
+
+impl From<TokenBody> for SharedToken {
+    fn from(body: TokenBody) -> Self {
+        let TokenBody { access_token, expires_at, fetched_at, fetched_by } = body;
+        Self { access_token: access_token.into(), expires_at, fetched_at, fetched_by }
+    }
+}
+
+impl From<&SharedRefusal> for RefusalBody {
+    fn from(refusal: &SharedRefusal) -> Self {
+        let SharedRefusal { id, credentials, answer, same_token, times } = refusal.clone();
+        let WechatAnswer { errcode, errmsg, rid } = answer;
+        Self { id, credentials, errcode, errmsg, rid, same_token, times }
+    }
+}
+
+impl From<RefusalBody> for SharedRefusal {
+    fn from(body: RefusalBody) -> Self {
+        let RefusalBody { id, credentials, errcode, errmsg, rid, same_token, times } = body;
+        Self { id, credentials, answer: WechatAnswer { errcode, errmsg, rid }, same_token, times }
+    }
+}

@@ -1,0 +1,185 @@
+//! What the fleet shares of its apps' access tokens: the token, who refreshes it, why WeChat gave none, and the refresh
+//! tokens of third-party platforms, with WeChat's tickets. And a look, never more, at the keys of others.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::login::{AppId, UnixMs, WechatAnswer};
+use crate::secret::Secret;
+use crate::store::{Store, StoreAway};
+use crate::wechat::AccessToken;
+
+/// How long WeChat takes a ticket, and so how long one is kept.
+pub(super) const TICKET_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// An access token as the fleet shares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedToken {
+    /// The token.
+    pub access_token: AccessToken,
+    /// When it ends, in Unix ms.
+    pub expires_at: UnixMs,
+    /// When it was fetched, in Unix ms.
+    pub fetched_at: UnixMs,
+    /// Which worker fetched it; none where an older version did.
+    pub fetched_by: Option<String>,
+}
+
+/// WeChat's last refusal to give a token, as one worker tells the others, so that the fleet asks once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedRefusal {
+    /// Unlike that of any other refusal.
+    pub id: String,
+    /// What WeChat was asked with, as a digest: those who would ask with something else need not care.
+    pub credentials: String,
+    /// What WeChat said.
+    pub answer: WechatAnswer,
+    /// Whether it gave a token, but the very one that it refuses.
+    pub same_token: bool,
+    /// How often in a row.
+    pub times: u32,
+}
+
+/// What the fleet knows of an app's token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SharedState {
+    /// The token, valid or not.
+    pub token: Option<SharedToken>,
+    /// Why there is no newer one.
+    pub refusal: Option<SharedRefusal>,
+}
+
+/// A merchant's refresh token, which replaces the one that it was had with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The third-party platform that it is worth something for.
+    pub platform: AppId,
+    /// The one that was in the store.
+    pub former: Option<Secret>,
+    /// The one that WeChat returned.
+    pub refresh_token: Secret,
+}
+
+/// What sort of key another system keeps its token in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A string.
+    Text,
+    /// A field of a hash, and the one that says when it ends, in Unix ms.
+    Hash {
+        /// The token's.
+        field: String,
+        /// The end's, if there is one.
+        ends: Option<String>,
+    },
+}
+
+/// What stands in another system's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundKey {
+    /// What is in it.
+    pub value: ForeignValue,
+    /// When it ends, in Unix ms, as a field of a hash says.
+    pub ends_at_ms: Option<UnixMs>,
+}
+
+/// What another system wrote: a token, somehow. Prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ForeignValue(pub Vec<u8>);
+
+impl fmt::Debug for ForeignValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Store {
+    /// The app's shared token, and why there is no newer one.
+    pub async fn shared_token(&self, appid: &AppId) -> Result<SharedState, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.shared_token(appid)),
+            Self::Redis(redis) => redis.shared_token(appid).await,
+        }
+    }
+
+    /// Makes or keeps `owner` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
+    pub async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.lead_refresh(appid, owner, lease)),
+            Self::Redis(redis) => redis.lead_refresh(appid, owner, lease).await,
+        }
+    }
+
+    /// Shares a fresh token with the fleet, forgets the last refusal and ends the lead. False: `owner` leads no more, and
+    /// the token is not shared; a renewed refresh token is kept all the same, unless another has replaced the former one.
+    pub async fn share_token(
+        &self,
+        appid: &AppId,
+        owner: &str,
+        token: &SharedToken,
+        renewal: Option<&Renewal>,
+    ) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.share_token(appid, owner, token, renewal)),
+            Self::Redis(redis) => redis.share_token(appid, owner, token, renewal).await,
+        }
+    }
+
+    /// Ends the lead without a token; the others are told why, where `refusal` says so.
+    pub async fn end_refresh(
+        &self,
+        appid: &AppId,
+        owner: &str,
+        refusal: Option<&SharedRefusal>,
+    ) -> Result<(), StoreAway> {
+        match self {
+            Self::Memory(memory) => {
+                memory.end_refresh(appid, owner, refusal);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.end_refresh(appid, owner, refusal).await,
+        }
+    }
+
+    /// The merchant's refresh token for this platform, where one was ever had.
+    pub async fn refresh_token(&self, appid: &AppId, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.refresh_token(appid, platform)),
+            Self::Redis(redis) => redis.refresh_token(appid, platform).await,
+        }
+    }
+
+    /// Keeps a platform's ticket for twelve hours from now. False: the one that is there is newer, and stays. Both by
+    /// when WeChat made them, in Unix s, since pushes come late, twice, and perhaps from somebody who recorded one.
+    pub async fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.keep_ticket(platform, ticket, created_s)),
+            Self::Redis(redis) => redis.keep_ticket(platform, ticket, created_s).await,
+        }
+    }
+
+    /// The platform's newest ticket, while it may still be taken.
+    pub async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.ticket(platform)),
+            Self::Redis(redis) => redis.ticket(platform).await,
+        }
+    }
+
+    /// Takes one forced refresh of the app's token out of the fleet's budget: at most `most` in 24 hours, `apart` from
+    /// each other. False: there is none.
+    pub async fn spend_forced(&self, appid: &AppId, most: u32, apart: Duration) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.spend_forced(appid, most, apart)),
+            Self::Redis(redis) => redis.spend_forced(appid, most, apart).await,
+        }
+    }
+
+    /// Looks at another system's key. There is no verb that writes one.
+    pub async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, StoreAway> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::Redis(redis) => redis.look_at(key, kind).await,
+        }
+    }
+}
