@@ -120,7 +120,7 @@ pub fn judge_token(fault: &TokenFault, history: &mut History, moment: Moment) ->
     if fault.needs_a_person() {
         return Verdict::Conclude(Outcome::Failed(Failure {
             answer: answer.cloned(),
-            detail: answer.and_then(in_words).or_else(|| Some(fault.to_string())),
+            detail: Some(fault_in_words(fault)),
             ..Failure::new(reason_without_token(fault))
         }));
     }
@@ -206,6 +206,13 @@ fn no_token(answer: Option<&WechatAnswer>, advice: Advice) -> Verdict {
     let detail = answer.filter(|_| advice == Advice::FixSetup).and_then(in_words);
     let failure = Failure { advice, answer: answer.cloned(), detail, ..Failure::new(Reason::TokenUnavailable) };
     Verdict::Conclude(Outcome::Failed(failure))
+}
+
+fn fault_in_words(fault: &TokenFault) -> String {
+    match fault {
+        TokenFault::Refused(refusal) => in_words(refusal).unwrap_or_else(|| fault.to_string()),
+        _ => fault.to_string(),
+    }
 }
 
 /// What an operator needs to know of an errcode, where it is known.

@@ -110,7 +110,8 @@ fn print(process: &Process, json: &[u8], as_json: bool) -> Result<(), CommandErr
         }
         Outcome::Failed(failure) => {
             let said = failure.answer.map(|answer| format!(" (WeChat said {}: {})", answer.errcode, answer.errmsg));
-            let what = format!("{}{}", failure.reason.as_str(), said.or(failure.detail).unwrap_or_default());
+            let detail = failure.detail.map(|detail| format!(": {detail}"));
+            let what = format!("{}{}{}", failure.reason.as_str(), said.unwrap_or_default(), detail.unwrap_or_default());
             Err(CommandError::at_run_time(what).with_hint(match failure.advice {
                 Advice::NewCode => "ask the user to tap the button again: this code is worth nothing any more",
                 Advice::TryLater => "try again later, or offer another way to log in",

@@ -18,7 +18,7 @@ pub enum TokenFault {
     #[error("WeChat refused with errcode {}", .0.errcode)]
     Refused(WechatAnswer),
     /// WeChat refused a token and, asked for another, gave the same again. This is its refusal of the token.
-    #[error("WeChat refuses its own token with errcode {}", .0.errcode)]
+    #[error("WeChat refuses the access token with errcode {}, and gave the same one again: some other system ends it by force, or replaces it without need", .0.errcode)]
     StillRefused(WechatAnswer),
     /// WeChat refused the token of another system, which has not replaced it. This is its refusal, and where the token is.
     #[error("WeChat refuses the token of {at} with errcode {}, and its owner has not replaced it", .answer.errcode)]
@@ -35,10 +35,14 @@ pub enum TokenFault {
     #[error("the AppSecret cannot be read: {0}")]
     NoSecret(String),
     /// WeChat has pushed no ticket to this third-party platform.
-    #[error("no component_verify_ticket of platform {0} has come in the last 12 hours")]
+    #[error(
+        "no component_verify_ticket of platform {0} is there: WeChat pushes one every ten minutes to the gateway's /wechat/events, and `quicklogin token ticket` puts one in by hand"
+    )]
     NoTicket(AppId),
     /// The merchant is not in the list of those who have authorised this third-party platform.
-    #[error("the mini program has not authorised platform {0}")]
+    #[error(
+        "the mini program is not among those that have authorised platform {0}: ask the merchant for authorisation, with permission set 18"
+    )]
     NotAuthorized(AppId),
     /// WeChat did not answer.
     #[error(transparent)]

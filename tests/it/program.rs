@@ -4,12 +4,11 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::support::fleet::{APP, SECRET, eventually, request};
 use crate::support::process::free_port;
-use crate::support::program::{Servers, Site};
+use crate::support::program::{Servers, Site, get, post};
 use crate::support::rabbit::Broker;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -23,19 +22,6 @@ fn platform(appid: &str, more: &str) -> String {
 
 fn app() -> String {
     format!("[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"\n")
-}
-
-async fn post(url: &str, body: &Value) -> Value {
-    let client = Client::builder().no_proxy().build().expect("a client");
-    let request = client.post(url).header("content-type", "application/json").body(body.to_string());
-    let text = request.send().await.expect("an answer").bytes().await.expect("a body");
-    serde_json::from_slice(&text).unwrap_or(Value::Null)
-}
-
-async fn get(url: &str) -> Value {
-    let client = Client::builder().no_proxy().build().expect("a client");
-    let text = client.get(url).send().await.expect("an answer").bytes().await.expect("a body");
-    serde_json::from_slice(&text).unwrap_or(Value::Null)
 }
 
 /// How often the simulator was asked at this endpoint.

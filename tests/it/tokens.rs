@@ -72,7 +72,7 @@ async fn a_token_at_the_end_of_its_life_is_replaced_by_one_worker_and_nobody_wai
 
 #[tokio::test]
 async fn classic_tokens_are_fetched_by_one_worker_for_each_life_and_nobody_waits() {
-    let fleet = Plan { workers: 3, source: |secret| Source::Classic { secret }, ..Plan::on(Ground::RabbitAndRedis) }
+    let fleet = Plan { workers: 3, source: |_, secret| Source::Classic { secret }, ..Plan::on(Ground::RabbitAndRedis) }
         .start()
         .await;
     let short = AppChange { appid: APP.into(), token_life_s: Some(2), ..Default::default() };

@@ -49,8 +49,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) slots: usize,
     pub(crate) apps: Vec<(&'static str, &'static str)>,
-    /// Where the tokens come from, given the app's secret.
-    pub(crate) source: fn(AppSecret) -> Source,
+    /// Where an app's token comes from.
+    pub(crate) source: fn(&AppId, AppSecret) -> Source,
     pub(crate) limits: Limits,
     /// Bound on a call of WeChat's.
     pub(crate) call_timeout: Duration,
@@ -73,7 +73,7 @@ impl Plan {
             workers: 1,
             slots: 64,
             apps: vec![(APP, SECRET)],
-            source: |secret| Source::Stable { secret, may_force: false },
+            source: |_, secret| Source::Stable { secret, may_force: false },
             limits: Limits {
                 code_life: Duration::from_secs(240),
                 patience: Duration::from_secs(3),
@@ -206,8 +206,9 @@ impl Fleet {
         };
         let client = Client::new(&settings).expect("a client");
         let app = |(appid, secret): &(&str, &str)| {
-            let source = (self.plan.source)(AppSecret::Text((*secret).into()));
-            App { appid: app_id(appid), source }
+            let appid = app_id(appid);
+            let source = (self.plan.source)(&appid, AppSecret::Text((*secret).into()));
+            App { appid, source }
         };
         let apps = self.plan.apps.iter().map(app).collect();
         let parts = token::Parts {

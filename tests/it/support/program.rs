@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use reqwest::Client;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::process::{Process, folder, free_port};
@@ -118,4 +120,19 @@ impl Servers {
     pub(crate) fn simulator_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.wechat_port)
     }
+}
+
+/// What is answered, as JSON; null where it is none.
+pub(crate) async fn post(url: &str, body: &Value) -> Value {
+    let client = Client::builder().no_proxy().build().expect("a client");
+    let request = client.post(url).header("content-type", "application/json").body(body.to_string());
+    let text = request.send().await.expect("an answer").bytes().await.expect("a body");
+    serde_json::from_slice(&text).unwrap_or(Value::Null)
+}
+
+/// The same, without a body.
+pub(crate) async fn get(url: &str) -> Value {
+    let client = Client::builder().no_proxy().build().expect("a client");
+    let text = client.get(url).send().await.expect("an answer").bytes().await.expect("a body");
+    serde_json::from_slice(&text).unwrap_or(Value::Null)
 }
