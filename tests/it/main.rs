@@ -3,6 +3,7 @@
 mod garbage;
 mod gateway;
 mod harness;
+mod hosts;
 mod program;
 mod promises;
 mod reasons;
