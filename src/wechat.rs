@@ -24,7 +24,7 @@ pub use answer::{Fault, Reply, TokenGrant, TokenReply};
 pub use platform::{AuthorizerReply, MerchantsReply};
 
 use answer::Heard;
-use hosts::{Hosts, Turn};
+use hosts::{Endpoint, Hosts, Turn};
 
 use crate::login::{AppId, Code, OpenId};
 use crate::secret::Secret;
@@ -73,7 +73,7 @@ pub struct ClientSettings {
 /// Of a call that has so much time left, connecting may take so much. With more, a connection that was never made would
 /// look like an answer that was never heard.
 pub fn longest_connect(left: Duration) -> Duration {
-    left * 3 / 4
+    left - left / 4
 }
 
 /// A client of WeChat's server API. Cheap to clone; all clones share one pool of connections, and what they know of
@@ -209,23 +209,6 @@ impl Client {
     }
 }
 
-/// A path of WeChat's API at each host, in the order of the hosts.
-struct Endpoint(Vec<Url>);
-
-impl Endpoint {
-    fn new(hosts: &[Url], path: &str) -> Result<Self, ClientError> {
-        hosts.iter().map(|base| with_path(base, path)).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn url(&self, host: usize, query: &[(&str, &str)]) -> Url {
-        let mut url = self.0[host].clone();
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        url
-    }
-}
-
 /// Sends a request and hears the answer to its end.
 async fn hear(request: RequestBuilder) -> Result<Heard, Fault> {
     let mut response = request.send().await.map_err(answer::unanswered)?;
@@ -244,13 +227,4 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("hosts", &self.0.hosts.names()).finish_non_exhaustive()
     }
-}
-
-fn with_path(base: &Url, path: &str) -> Result<Url, ClientError> {
-    let mut url = base.clone();
-    url.path_segments_mut()
-        .map_err(|()| ClientError("a base URL has no host".into()))?
-        .pop_if_empty()
-        .extend(path.split('/'));
-    Ok(url)
 }

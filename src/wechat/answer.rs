@@ -195,7 +195,8 @@ pub(super) fn read_done(heard: &Heard, sent: &[&str]) -> Result<Option<WechatAns
     }
 }
 
-/// A call that got no answer at all.
+/// A call that got no answer at all. Only what makes connections (name look-up, TCP, TLS, and the bound on them) fails as
+/// `connect`; what fails on a connection, also on one that was used before, may have been sent.
 #[expect(clippy::disallowed_types, reason = "the URL is taken off before anything is made of the error")]
 pub(super) fn unanswered(error: reqwest::Error) -> Fault {
     match error.is_connect() || error.is_builder() {

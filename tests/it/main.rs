@@ -4,6 +4,7 @@ mod external;
 mod garbage;
 mod gateway;
 mod harness;
+mod hosts;
 mod program;
 mod promises;
 mod pushes;

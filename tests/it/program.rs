@@ -72,6 +72,8 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
             "the secret of app wx1 is missing",
         ),
         ("[[apps]]\nappid = \"wx1\"\nsecret_file = \"nowhere\"", &["config", "check"], "nowhere"),
+        ("wechat.hosts = [\"sh\", \"tokyo\"]", &["config", "check"], "wechat.hosts, entry 2, is no host of WeChat's"),
+        ("wechat.hosts = [\"http://127.0.0.1\"]", &["config", "check"], "is http, and wechat.base_url is https"),
         ("login.code_life_s = 301", &["config", "check"], "more than 300"),
         ("log.filter = \"quicklogin=loud\"", &["serve"], "log.filter"),
         ("", &["worker"], "needs a fleet"),
@@ -198,6 +200,10 @@ fn the_environment_overrides_the_file() {
     assert_eq!(Site::with("").run_with(&["config", "check"], &public).code, Some(0), "keys that look like numbers");
     let empty = [("QUICKLOGIN__GATEWAY__LISTEN", "0.0.0.0:1"), ("QUICKLOGIN__GATEWAY__KEYS", "")];
     assert_eq!(Site::with("").run_with(&["config", "check"], &empty).code, Some(2), "no key is no guard");
+    for (hosts, code) in [("sh, https://wechat.example.com", 0), ("", 0), ("sh,tokyo", 2)] {
+        let ended = Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__WECHAT__HOSTS", hosts)]);
+        assert_eq!(ended.code, Some(code), "{hosts}: {}", ended.stderr);
+    }
     let ended = Site::with("").run_with(&["config", "check"], &[("QUICKLOGIN__WORKER__SLOS", "8")]);
     assert_eq!((ended.code, ended.stderr.contains("slos")), (Some(2), true), "{}", ended.stderr);
 }

@@ -109,6 +109,9 @@ fn no_error_repeats_a_password_or_a_secret() {
         format!("worker.slots = \"{PASSWORD}\""),
         format!("gateway.listen = \"{PASSWORD}\""),
         format!("wechat.base_url = \"https://u:{PASSWORD}@[::bad\""),
+        format!("wechat.hosts = [\"https://u:{PASSWORD}@[::bad\"]"),
+        format!("wechat.hosts = [\"{PASSWORD}\"]"),
+        format!("wechat.hosts = \"{PASSWORD}\""),
         format!("gateway.keys = {{ \"{PASSWORD}\" = 1 }}"),
         format!("{PASSWORD} = 1\nredis = \"{PASSWORD}\""),
     ];

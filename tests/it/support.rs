@@ -4,6 +4,7 @@
 //! a server; it fails, and says how to install one.
 
 pub(crate) mod amqp;
+pub(crate) mod door;
 pub(crate) mod fleet;
 pub(crate) mod process;
 pub(crate) mod program;

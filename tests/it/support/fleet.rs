@@ -24,6 +24,7 @@ use quicklogin::wechat::push::MessageKeys;
 use quicklogin::wechat::{Client, ClientSettings};
 use quicklogin::worker::{self, Limits, Stop, Worker};
 
+use crate::support::door::Door;
 use crate::support::rabbit::{Broker, Vhost};
 use crate::support::redis::Redis;
 
@@ -64,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) durable_store: bool,
     /// Nothing answers at WeChat's address.
     pub(crate) wechat_unreachable: bool,
+    /// WeChat has so many hosts, each a door to the simulator.
+    pub(crate) doors: usize,
 }
 
 impl Plan {
@@ -86,6 +89,7 @@ impl Plan {
             max_length: 100_000,
             durable_store: false,
             wechat_unreachable: false,
+            doors: 0,
         }
     }
 
@@ -102,8 +106,11 @@ pub(crate) struct Fleet {
     pub(crate) url: String,
     pub(crate) servers: Option<(Vhost, Redis)>,
     pub(crate) meters: Meters,
+    /// WeChat's hosts, where the plan wants several.
+    pub(crate) doors: Vec<Door>,
     plan: Plan,
-    base_url: String,
+    /// Where WeChat is.
+    base_urls: Vec<String>,
     workers: Vec<RunningWorker>,
     stop: Stop,
     tracker: TaskTracker,
@@ -122,7 +129,12 @@ impl Fleet {
         }
         let (stop, tracker) = (Stop::default(), TaskTracker::new());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        let base_url = format!("http://{}", listener.local_addr().expect("it listens"));
+        let address = listener.local_addr().expect("it listens");
+        let doors = Door::several_to(address, plan.doors).await;
+        let base_urls = match doors.is_empty() {
+            true => vec![format!("http://{address}")],
+            false => doors.iter().map(Door::url).collect(),
+        };
         if plan.wechat_unreachable {
             drop(listener);
         } else {
@@ -143,8 +155,9 @@ impl Fleet {
             url: String::new(),
             servers,
             meters: Meters::new(),
+            doors,
             plan,
-            base_url,
+            base_urls,
             workers: vec![],
             stop,
             tracker,
@@ -197,13 +210,7 @@ impl Fleet {
     }
 
     fn worker(&self, store: Store) -> Worker {
-        let settings = ClientSettings {
-            base_url: self.base_url.parse().expect("a URL"),
-            hosts: vec![],
-            connect_timeout: Duration::from_millis(500),
-            timeout: self.plan.call_timeout,
-            pool_idle: Duration::from_secs(12),
-        };
+        let settings = client_settings(&self.base_urls, Duration::from_millis(500), self.plan.call_timeout);
         let client = Client::new(&settings).expect("a client");
         let app = |(appid, secret): &(&str, &str)| {
             let appid = app_id(appid);
@@ -324,6 +331,18 @@ fn open(plan: &Plan, servers: Option<&(Vhost, Redis)>, tracker: &TaskTracker, st
     match plan.ground {
         Ground::Embedded => (Queue::in_memory(plan.max_length as usize), store),
         Ground::RabbitAndRedis => (queue, store),
+    }
+}
+
+/// WeChat at the first of these, and at the others where that cannot be reached.
+pub(crate) fn client_settings(base_urls: &[String], connect_timeout: Duration, timeout: Duration) -> ClientSettings {
+    let mut hosts = base_urls.iter().map(|url| url.parse().expect("a URL"));
+    ClientSettings {
+        base_url: hosts.next().expect("a host"),
+        hosts: hosts.collect(),
+        connect_timeout,
+        timeout,
+        pool_idle: Duration::from_secs(12),
     }
 }
 
