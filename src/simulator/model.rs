@@ -9,6 +9,8 @@ pub(super) mod mint;
 pub(super) mod moods;
 mod outcome;
 mod phone_answer;
+mod quota;
+mod tallies;
 mod tokens;
 
 use serde::Serialize;
@@ -21,9 +23,10 @@ use self::codes::Codes;
 use self::errcodes::{APPID_MISSING, INVALID_GRANT_TYPE, REQUIRE_GET, REQUIRE_POST, SECRET_MISSING};
 use self::moods::{Endpoint, Moods};
 pub(super) use self::outcome::{Act, Outcome};
-use self::tokens::{Handed, Tokens};
+use self::tallies::Tallies;
+use self::tokens::{Handed, Holder, Tokens};
 use super::random::Random;
-use super::record::{Asked, EndpointAsked, TokenAsked, TokenLife, TokenSource};
+use super::record::TokenSource;
 use super::script::{Step, Then};
 
 const MINUTE_MS: u64 = 60_000;
@@ -38,11 +41,7 @@ pub(super) struct Model {
     pub(super) random: Random,
     pub(super) latency_ms: u64,
     pub(super) jitter_ms: u64,
-    phone: EndpointAsked,
-    stable_token: EndpointAsked,
-    classic_token: EndpointAsked,
-    /// By index of the app.
-    token_calls: Vec<TokenAsked>,
+    tallies: Tallies,
 }
 
 impl Model {
@@ -55,10 +54,7 @@ impl Model {
             random: Random::new(),
             latency_ms: 0,
             jitter_ms: 0,
-            phone: EndpointAsked::default(),
-            stable_token: EndpointAsked::default(),
-            classic_token: EndpointAsked::default(),
-            token_calls: Vec::new(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -66,7 +62,8 @@ impl Model {
     /// the handler's (body, app, openid, code), and none but the last step spends the code.
     pub(super) fn phone(&mut self, is_post: bool, token: Option<&str>, body: &[u8], now_ms: u64) -> Outcome {
         self.codes.sweep(now_ms);
-        let (app, token_is_good) = self.tokens.check(token, now_ms);
+        let (holder, token_is_good) = self.tokens.check(token, now_ms);
+        let app = holder.map(Holder::app);
         let admitted = if is_post { token_is_good } else { Err(REQUIRE_POST) };
         let ask = PhoneAsk::read(body);
         let code = ask.as_ref().ok().map(|ask| ask.code.as_ref());
@@ -87,13 +84,13 @@ impl Model {
         let late_ms = self.latency_ms.saturating_add(self.random.up_to(self.jitter_ms));
         let step = Step { delay_ms: step.delay_ms.saturating_add(late_ms), then: step.then };
         let outcome = Outcome::of(step, said, now_ms, &mut self.random);
-        outcome.act.count_into(&mut self.phone);
+        outcome.act.count_into(&mut self.tallies.phone);
         if let Some(code) = code
             && outcome.act.is_answer()
         {
             self.codes.note_answered(code);
         }
-        self.log("phone", app, &outcome.act);
+        log("phone", app.map(|app| self.apps.get(app).appid.as_ref()), &outcome.act);
         outcome
     }
 
@@ -114,43 +111,6 @@ impl Model {
         Ok(handed.token.as_ref().to_owned())
     }
 
-    pub(super) fn asked(&self, with_codes: bool) -> Asked {
-        let appid = |app: usize| self.apps.get(app).appid.as_ref().to_owned();
-        let mut token_lives: Vec<_> = self
-            .tokens
-            .iter()
-            .map(|token| TokenLife {
-                appid: appid(token.app),
-                source: token.source,
-                minted_at: token.minted_at_ms,
-                handed_out: token.handed_out,
-                asked_with: token.asked_with,
-            })
-            .collect();
-        token_lives.sort_by(|a, b| (a.minted_at, &a.appid, a.source).cmp(&(b.minted_at, &b.appid, b.source)));
-        Asked {
-            phone: self.phone.clone(),
-            stable_token: self.stable_token.clone(),
-            classic_token: self.classic_token.clone(),
-            tokens: self.token_calls.iter().enumerate().map(|(app, calls)| (appid(app), calls.clone())).collect(),
-            token_lives,
-            distinct_codes: self.codes.distinct_asked,
-            codes_asked_more_than_once: self.codes.asked_more_than_once,
-            codes: self.codes.asked().filter(|_| with_codes).map(|(code, asked)| (code.to_owned(), asked)).collect(),
-            connections: 0,
-            connections_open: 0,
-        }
-    }
-
-    pub(super) fn forget_asked(&mut self) {
-        self.phone = EndpointAsked::default();
-        self.stable_token = EndpointAsked::default();
-        self.classic_token = EndpointAsked::default();
-        self.token_calls.clear();
-        self.tokens.forget_tallies();
-        self.codes.forget_tallies();
-    }
-
     fn exchange(
         &mut self,
         admitted: Result<(), i64>,
@@ -167,37 +127,19 @@ impl Model {
     fn token(&mut self, source: TokenSource, ask: Result<TokenAsk<'_>, i64>, now_ms: u64) -> Outcome {
         let app = ask.as_ref().ok().and_then(|ask| self.apps.index(ask.appid.as_deref()?));
         if let (Some(app), Ok(ask)) = (app, &ask) {
-            self.note_token_call(app, source, ask.force_refresh);
+            self.tallies.note_token_call(app, source, ask.force_refresh);
         }
         let appid = app.map(|app| self.apps.get(app).appid.as_ref());
         let step = self.moods.next(Endpoint::Token, appid).unwrap_or_else(Step::normal);
         let said = if step.then.consumes() { self.hand_out(source, ask, now_ms) } else { Ok(Vec::new()) };
         let outcome = Outcome::of(step, said, now_ms, &mut self.random);
         let (endpoint, asked) = match source {
-            TokenSource::Stable => ("stable_token", &mut self.stable_token),
-            TokenSource::Classic => ("token", &mut self.classic_token),
+            TokenSource::Stable => ("stable_token", &mut self.tallies.stable_token),
+            TokenSource::Classic => ("token", &mut self.tallies.classic_token),
         };
         outcome.act.count_into(asked);
-        self.log(endpoint, app, &outcome.act);
+        log(endpoint, app.map(|app| self.apps.get(app).appid.as_ref()), &outcome.act);
         outcome
-    }
-
-    /// All that a log may know of a call: never what it carried.
-    fn log(&self, endpoint: &'static str, app: Option<usize>, act: &Act) {
-        let appid = app.map(|app| self.apps.get(app).appid.as_ref());
-        debug!(endpoint, appid, outcome = act.name(), errcode = act.errcode());
-    }
-
-    fn note_token_call(&mut self, app: usize, source: TokenSource, forced: bool) {
-        if self.token_calls.len() <= app {
-            self.token_calls.resize_with(app + 1, TokenAsked::default);
-        }
-        let calls = &mut self.token_calls[app];
-        match (source, forced) {
-            (TokenSource::Stable, false) => calls.normal += 1,
-            (TokenSource::Stable, true) => calls.forced += 1,
-            (TokenSource::Classic, _) => calls.classic += 1,
-        }
     }
 
     fn hand_out(&mut self, source: TokenSource, ask: Result<TokenAsk<'_>, i64>, now_ms: u64) -> Result<Vec<u8>, i64> {
@@ -218,6 +160,11 @@ impl Model {
         };
         Ok(token_body(&handed))
     }
+}
+
+/// All that a log may know of a call: never what it carried.
+fn log(endpoint: &'static str, appid: Option<&str>, act: &Act) {
+    debug!(endpoint, appid, outcome = act.name(), errcode = act.errcode());
 }
 
 fn token_body(handed: &Handed) -> Vec<u8> {

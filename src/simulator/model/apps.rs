@@ -9,12 +9,12 @@ use serde::Deserialize;
 use super::errcodes::{
     DAILY_LIMIT, INVALID_APPID, INVALID_IP, INVALID_SECRET, MINUTE_LIMIT, SECRET_FROZEN, TOKENS_FORBIDDEN,
 };
-use super::{DAY_MS, HOUR_MS, MINUTE_MS};
+use super::quota::{Window, day, minute};
+use super::tokens::Lifespan;
 use crate::simulator::refused::Refused;
 
 /// How long WeChat's own tokens live.
 pub(super) const TOKEN_LIFE_S: u64 = 7200;
-const OVERLAP_MS: u64 = 300_000;
 const STABLE_PER_MINUTE: u32 = 10_000;
 const STABLE_PER_DAY: u32 = 500_000;
 
@@ -160,46 +160,17 @@ impl Apps {
 }
 
 impl App {
-    pub(super) fn life_ms(&self) -> u64 {
-        self.token_life_s * 1000
-    }
-
-    /// How long an old and a new token work side by side.
-    pub(super) fn overlap_ms(&self) -> u64 {
-        OVERLAP_MS.min(self.life_ms() / 4)
+    pub(super) fn lifespan(&self) -> Lifespan {
+        Lifespan::of(self.token_life_s)
     }
 
     pub(super) fn take_stable_quota(&mut self, now_ms: u64) -> Result<(), i64> {
-        if !self.stable_this_minute.take(now_ms / MINUTE_MS, STABLE_PER_MINUTE) {
+        if !self.stable_this_minute.take(minute(now_ms), STABLE_PER_MINUTE) {
             return Err(MINUTE_LIMIT);
         }
         if !self.stable_today.take(day(now_ms), STABLE_PER_DAY) {
             return Err(DAILY_LIMIT);
         }
         Ok(())
-    }
-}
-
-/// WeChat's day turns at midnight in China.
-pub(super) fn day(now_ms: u64) -> u64 {
-    (now_ms + 8 * HOUR_MS) / DAY_MS
-}
-
-/// How often something happened in the present minute or day.
-#[derive(Default)]
-pub(super) struct Window {
-    span: u64,
-    taken: u32,
-}
-
-impl Window {
-    /// Counts one in `span`, unless that would be more than `most`.
-    pub(super) fn take(&mut self, span: u64, most: u32) -> bool {
-        if self.span != span {
-            *self = Self { span, taken: 0 };
-        }
-        let free = self.taken < most;
-        self.taken += u32::from(free);
-        free
     }
 }
