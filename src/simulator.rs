@@ -11,7 +11,7 @@
 //! | call | body | does |
 //! |---|---|---|
 //! | `GET /sim/livez` | | answers `ok` |
-//! | `POST /sim/apps` | `{"appid":"wx…","secret":"…","token_life_s":7200,"frozen":false,"ip_refused":false,"punished":false}` | adds an app, or changes what is named of it |
+//! | `POST /sim/apps` | `{"appid":"wx…","secret":"…","token_life_s":7200,"frozen":false,"ip_refused":false,"punished":false,"phone_per_minute":300,"phone_per_day":10000,"token_calls_per_day":2000}` | adds an app, or changes what is named of it |
 //! | `POST /sim/codes` | `{"appid":"wx…","phone_number":"+44 7911123456","country_code":"44","country_code_as":"number","openid":"o…","watermark":"missing","age_s":290,"script":["cut_after"]}` | mints a code, as the button would: 201 `{"code","phoneNumber","issued_at"}`. All may be left out, the appid where there is but one |
 //! | `POST /sim/codes` | `{"count":1000}` | mints many (at most 100,000): a list |
 //! | `POST /sim/moods` | `{"endpoint":"phone","appid":"wx…","calls":10,"step":{"errcode":45011}}` | a [`Step`] for the next calls of `phone` or `token`; until cleared without `calls` |
@@ -23,8 +23,8 @@
 //! | `DELETE /sim/asked` | | resets it |
 //! | `POST /sim/clock` | `{"advance_ms":300000}` | turns the simulator's clock on: codes and tokens age at once |
 //!
-//! A request passes, in this order: its method; the token; a mood; the body; the script of its code;
-//! the code itself. A mood that does not consume comes first of all, as a gateway that is away does.
+//! A request passes, in this order: its method; the token; the quota; a mood; the body; the script of its
+//! code; the code itself. A mood that does not consume comes first of all, as a gateway that is away does.
 
 mod control_view;
 mod model;

@@ -58,13 +58,13 @@ impl Model {
         }
     }
 
-    /// `POST /wxa/business/getuserphonenumber`. The gateway's checks (method, token) come before
+    /// `POST /wxa/business/getuserphonenumber`. The gateway's checks (method, token, quota) come before
     /// the handler's (body, app, openid, code), and none but the last step spends the code.
     pub(super) fn phone(&mut self, is_post: bool, token: Option<&str>, body: &[u8], now_ms: u64) -> Outcome {
         self.codes.sweep(now_ms);
         let (holder, token_is_good) = self.tokens.check(token, now_ms);
         let app = holder.map(Holder::app);
-        let admitted = if is_post { token_is_good } else { Err(REQUIRE_POST) };
+        let mut admitted = if is_post { token_is_good } else { Err(REQUIRE_POST) };
         let ask = PhoneAsk::read(body);
         let code = ask.as_ref().ok().map(|ask| ask.code.as_ref());
         if let Some(code) = code {
@@ -73,6 +73,9 @@ impl Model {
 
         let appid = app.map(|app| self.apps.get(app).appid.as_ref());
         let mut step = self.moods.next(Endpoint::Phone, appid).unwrap_or_else(Step::normal);
+        if step.then.consumes() {
+            admitted = self.take_phone_quota(admitted, app, now_ms);
+        }
         if step.then == Then::Normal
             && let (Ok(()), Some(app), Some(code)) = (admitted, app, code)
             && let Some(scripted) = self.codes.next_step(code, app)
@@ -109,6 +112,12 @@ impl Model {
     pub(super) fn token_of(&mut self, app: usize, now_ms: u64) -> Result<String, i64> {
         let handed = self.tokens.stable(self.apps.get_mut(app), false, now_ms, &mut self.random)?;
         Ok(handed.token.as_ref().to_owned())
+    }
+
+    /// What the gateway refuses for another reason is no call that it would count.
+    fn take_phone_quota(&mut self, admitted: Result<(), i64>, app: Option<usize>, now_ms: u64) -> Result<(), i64> {
+        admitted?;
+        self.apps.get_mut(app.expect("a token that is good is an app's")).take_phone_quota(now_ms)
     }
 
     fn exchange(
@@ -156,7 +165,10 @@ impl Model {
                 app.take_stable_quota(now_ms)?;
                 self.tokens.stable(app, ask.force_refresh, now_ms, &mut self.random)?
             }
-            TokenSource::Classic => self.tokens.classic(app, now_ms, &mut self.random)?,
+            TokenSource::Classic => {
+                app.take_classic_quota(now_ms)?;
+                self.tokens.classic(app, now_ms, &mut self.random)
+            }
         };
         Ok(token_body(&handed))
     }

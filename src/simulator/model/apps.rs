@@ -17,6 +17,8 @@ use crate::simulator::refused::Refused;
 pub(super) const TOKEN_LIFE_S: u64 = 7200;
 const STABLE_PER_MINUTE: u32 = 10_000;
 const STABLE_PER_DAY: u32 = 500_000;
+/// Undocumented for mini programs; the stricter of the reported limits would be 2000.
+const CLASSIC_PER_DAY: u32 = 10_000;
 
 /// A mini program to add, or what to change about one; what is left out stays as it is.
 #[derive(Clone, Default, Deserialize)]
@@ -40,6 +42,17 @@ pub struct AppChange {
     /// Account punished: both token endpoints answer 50004.
     #[serde(default)]
     pub punished: Option<bool>,
+    /// Calls of the phone endpoint in one minute of the clock, beyond which it answers 45011. Of this and of the next
+    /// two, `u32::MAX` takes the limit away.
+    #[serde(default)]
+    pub phone_per_minute: Option<u32>,
+    /// Calls of the phone endpoint in one day of China, beyond which it answers 45009.
+    #[serde(default)]
+    pub phone_per_day: Option<u32>,
+    /// Calls of each token endpoint in one day of China, beyond which it answers 45009; unless said, 500,000 of
+    /// `stable_token` and 10,000 of `token`.
+    #[serde(default)]
+    pub token_calls_per_day: Option<u32>,
 }
 
 impl fmt::Debug for AppChange {
@@ -77,9 +90,14 @@ pub(super) struct App {
     pub(super) classic: Option<Arc<str>>,
     pub(super) forced_at_ms: Option<u64>,
     pub(super) forced_today: Window,
-    pub(super) classic_today: Window,
     stable_this_minute: Window,
     stable_today: Window,
+    classic_today: Window,
+    token_calls_per_day: Option<u32>,
+    phone_per_minute: u32,
+    phone_per_day: u32,
+    phone_this_minute: Window,
+    phone_today: Window,
 }
 
 impl Apps {
@@ -97,6 +115,9 @@ impl Apps {
         app.frozen = change.frozen.unwrap_or(app.frozen);
         app.ip_refused = change.ip_refused.unwrap_or(app.ip_refused);
         app.punished = change.punished.unwrap_or(app.punished);
+        app.phone_per_minute = change.phone_per_minute.unwrap_or(app.phone_per_minute);
+        app.phone_per_day = change.phone_per_day.unwrap_or(app.phone_per_day);
+        app.token_calls_per_day = change.token_calls_per_day.or(app.token_calls_per_day);
         Ok(())
     }
 
@@ -151,9 +172,14 @@ impl Apps {
             classic: None,
             forced_at_ms: None,
             forced_today: Window::default(),
-            classic_today: Window::default(),
             stable_this_minute: Window::default(),
             stable_today: Window::default(),
+            classic_today: Window::default(),
+            token_calls_per_day: None,
+            phone_per_minute: u32::MAX,
+            phone_per_day: u32::MAX,
+            phone_this_minute: Window::default(),
+            phone_today: Window::default(),
         });
         index
     }
@@ -168,7 +194,22 @@ impl App {
         if !self.stable_this_minute.take(minute(now_ms), STABLE_PER_MINUTE) {
             return Err(MINUTE_LIMIT);
         }
-        if !self.stable_today.take(day(now_ms), STABLE_PER_DAY) {
+        if !self.stable_today.take(day(now_ms), self.token_calls_per_day.unwrap_or(STABLE_PER_DAY)) {
+            return Err(DAILY_LIMIT);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_classic_quota(&mut self, now_ms: u64) -> Result<(), i64> {
+        let most = self.token_calls_per_day.unwrap_or(CLASSIC_PER_DAY);
+        if self.classic_today.take(day(now_ms), most) { Ok(()) } else { Err(DAILY_LIMIT) }
+    }
+
+    pub(super) fn take_phone_quota(&mut self, now_ms: u64) -> Result<(), i64> {
+        if !self.phone_this_minute.take(minute(now_ms), self.phone_per_minute) {
+            return Err(MINUTE_LIMIT);
+        }
+        if !self.phone_today.take(day(now_ms), self.phone_per_day) {
             return Err(DAILY_LIMIT);
         }
         Ok(())

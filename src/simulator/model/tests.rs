@@ -1,3 +1,4 @@
+mod quotas;
 mod tokens;
 
 use super::apps::AppChange;

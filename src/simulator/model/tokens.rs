@@ -13,8 +13,6 @@ use crate::simulator::record::TokenSource;
 
 const FORCED_PER_DAY: u32 = 20;
 const FORCED_APART_MS: u64 = 30_000;
-/// Undocumented for mini programs; the stricter of the reported limits would be 2000.
-const CLASSIC_PER_DAY: u32 = 10_000;
 /// How long a dead token is remembered, to tell "expired" from "unknown".
 const DEAD_KEPT_MS: u64 = 10 * MINUTE_MS;
 const MINTS_PER_SWEEP: u32 = 256;
@@ -121,12 +119,9 @@ impl Tokens {
     }
 
     /// `token`: always a new one, and only the overlap is left to the one before.
-    pub(super) fn classic(&mut self, app: &mut App, now_ms: u64, random: &mut Random) -> Result<Handed, i64> {
-        if !app.classic_today.take(day(now_ms), CLASSIC_PER_DAY) {
-            return Err(DAILY_LIMIT);
-        }
+    pub(super) fn classic(&mut self, app: &mut App, now_ms: u64, random: &mut Random) -> Handed {
         let (holder, lifespan) = (Holder::App(app.index), app.lifespan());
-        Ok(self.renew(holder, TokenSource::Classic, lifespan, &mut app.classic, now_ms, random))
+        self.renew(holder, TokenSource::Classic, lifespan, &mut app.classic, now_ms, random)
     }
 
     /// Always a new token in the place of the newest one, to which only the overlap is left.
