@@ -136,6 +136,15 @@ impl Apps {
         self.by_appid.get(appid).copied()
     }
 
+    /// The app with this appid: a merchant of a platform need have no secret here.
+    pub(super) fn index_or_add(&mut self, appid: &str) -> Result<usize, Refused> {
+        match self.index(appid) {
+            Some(index) => Ok(index),
+            None if appid.is_empty() => Err(Refused::new("which merchant?", "name one with \"appid\"")),
+            None => Ok(self.add(appid)),
+        }
+    }
+
     pub(super) fn get(&self, index: usize) -> &App {
         &self.all[index]
     }

@@ -1,3 +1,4 @@
+mod platforms;
 mod quotas;
 mod tokens;
 

@@ -27,7 +27,12 @@ pub(crate) struct Tokens {
 /// In whose name a token speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
+    /// A mini program, by its own secret.
     App(usize),
+    /// A mini program, through a platform that it authorised.
+    Merchant { app: usize, platform: usize },
+    /// A platform itself.
+    Platform(usize),
 }
 
 /// How long the tokens of one holder live.
@@ -54,9 +59,11 @@ pub(super) struct Handed {
 }
 
 impl Holder {
-    pub(super) fn app(self) -> usize {
-        let Self::App(app) = self;
-        app
+    pub(super) fn app(self) -> Option<usize> {
+        match self {
+            Self::App(app) | Self::Merchant { app, .. } => Some(app),
+            Self::Platform(_) => None,
+        }
     }
 }
 
@@ -142,10 +149,19 @@ impl Tokens {
         self.hand(token, now_ms)
     }
 
-    /// Ends every living token of one app, or of all: expired of old age, or revoked.
+    /// Ends every living token of one app, whoever had it, or of all: expired of old age, or revoked.
     pub(crate) fn end(&mut self, app: Option<usize>, expired: bool, now_ms: u64) {
+        self.end_where(|holder| app.is_none() || app == holder.app(), expired, now_ms);
+    }
+
+    /// The same for the component tokens of a platform; those of its merchants live on.
+    pub(crate) fn end_of_platform(&mut self, platform: usize, expired: bool, now_ms: u64) {
+        self.end_where(|holder| holder == Holder::Platform(platform), expired, now_ms);
+    }
+
+    fn end_where(&mut self, ends: impl Fn(Holder) -> bool, expired: bool, now_ms: u64) {
         let living = self.all.values_mut().filter(|token| now_ms < token.dies_at_ms);
-        for token in living.filter(|token| app.is_none_or(|app| app == token.holder.app())) {
+        for token in living.filter(|token| ends(token.holder)) {
             token.dies_at_ms = now_ms;
             token.epitaph = if expired { TOKEN_EXPIRED } else { INVALID_CREDENTIAL };
         }
@@ -166,7 +182,7 @@ impl Tokens {
         self.all.get(token)?.dies_at_ms.checked_sub(now_ms)
     }
 
-    fn kill(&mut self, token: &str, at_ms: u64) {
+    pub(super) fn kill(&mut self, token: &str, at_ms: u64) {
         if let Some(token) = self.all.get_mut(token)
             && at_ms < token.dies_at_ms
         {
