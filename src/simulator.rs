@@ -3,7 +3,9 @@
 //! It knows nothing of the rest of quicklogin, and it guards nothing: never expose it.
 //!
 //! The **WeChat view** has WeChat's own routes:
-//! `POST /wxa/business/getuserphonenumber`, `POST /cgi-bin/stable_token`, `GET /cgi-bin/token`.
+//! `POST /wxa/business/getuserphonenumber`, `POST /cgi-bin/stable_token`, `GET /cgi-bin/token`, and for
+//! third-party platforms `POST /cgi-bin/component/…`: `api_component_token`, `api_authorizer_token`,
+//! `api_get_authorizer_list`, `api_start_push_ticket`.
 //!
 //! The **control view** is what the user's phone, an operator and a test do. Bodies and answers are
 //! JSON; what is refused is a 400 of `{"error","hint"}`; where nothing is answered it is a 204.
@@ -11,28 +13,36 @@
 //! | call | body | does |
 //! |---|---|---|
 //! | `GET /sim/livez` | | answers `ok` |
-//! | `POST /sim/apps` | `{"appid":"wx…","secret":"…","token_life_s":7200,"frozen":false,"ip_refused":false,"punished":false}` | adds an app, or changes what is named of it |
+//! | `POST /sim/apps` | `{"appid":"wx…","secret":"…","token_life_s":7200,"frozen":false,"ip_refused":false,"punished":false,"phone_per_minute":300,"phone_per_day":10000,"token_calls_per_day":2000}` | adds an app, or changes what is named of it |
 //! | `POST /sim/codes` | `{"appid":"wx…","phone_number":"+44 7911123456","country_code":"44","country_code_as":"number","openid":"o…","watermark":"missing","age_s":290,"script":["cut_after"]}` | mints a code, as the button would: 201 `{"code","phoneNumber","issued_at"}`. All may be left out, the appid where there is but one |
 //! | `POST /sim/codes` | `{"count":1000}` | mints many (at most 100,000): a list |
-//! | `POST /sim/moods` | `{"endpoint":"phone","appid":"wx…","calls":10,"step":{"errcode":45011}}` | a [`Step`] for the next calls of `phone` or `token`; until cleared without `calls` |
+//! | `POST /sim/moods` | `{"endpoint":"phone","appid":"wx…","calls":10,"step":{"errcode":45011}}` | a [`Step`] for the next calls of `phone`, `token` or `component`; until cleared without `calls` |
 //! | `DELETE /sim/moods` | | clears them |
 //! | `POST /sim/latency` | `{"latency_ms":80,"jitter_ms":40}` | every answer of the phone endpoint waits 80 to 120 ms |
-//! | `POST /sim/tokens/invalidate` | `{"appid":"wx…"}` or nothing | every token is revoked (40001); the next normal call mints another |
+//! | `POST /sim/tokens/invalidate` | `{"appid":"wx…"}` or nothing | every token of the app, or the component tokens of the platform, are revoked (40001); the next normal call mints another |
 //! | `POST /sim/tokens/expire` | the same | the same, of old age (42001) |
+//! | `POST /sim/platforms` | `{"appid":"wx…","secret":"…","message_token":"…","message_key":"43 characters","push_url":"http://…","token_life_s":7200,"ip_refused":false}` | adds a third-party platform, or changes what is named of it |
+//! | `GET /sim/platforms?appid=wx…` | | what WeChat holds of a platform, [`PlatformState`]: the newest ticket, each merchant's refresh token |
+//! | `POST /sim/authorizers` | `{"platform":"wx…","appid":"wx…","permission_18":true,"withdrawn":false,"rotates_refresh_token":false,"new_refresh_token":true}` | makes a merchant authorise a platform, or changes what is named of it |
+//! | `POST /sim/platforms/push` | `{"platform":"wx…","kind":"authorized","appid":"wx…","url":"http://…","cdata":true}` | pushes `component_verify_ticket` (unless said), `authorized`, `unauthorized` or `updateauthorized` to the url, or to the push_url: `{"status","answer"}`; without either `{"query","body"}`, to be sent by whoever asked |
 //! | `GET /sim/asked` | | the record, [`Asked`]; `?codes=false` without the list of codes |
 //! | `DELETE /sim/asked` | | resets it |
 //! | `POST /sim/clock` | `{"advance_ms":300000}` | turns the simulator's clock on: codes and tokens age at once |
 //!
-//! A request passes, in this order: its method; the token; a mood; the body; the script of its code;
-//! the code itself. A mood that does not consume comes first of all, as a gateway that is away does.
+//! A request passes, in this order: its method; the token, and what its merchant granted; the quota; a mood;
+//! the body; the script of its code; the code itself. A mood that does not consume comes first of all, as a
+//! gateway that is away does.
 
 mod control_view;
 mod model;
+mod platforms;
+mod pushes;
 mod random;
 mod record;
 mod refused;
 mod script;
 mod server;
+mod tokens;
 mod wechat_view;
 
 use std::io;
@@ -46,6 +56,9 @@ use tokio_util::sync::CancellationToken;
 pub use self::model::apps::AppChange;
 pub use self::model::mint::{CountryCodeAs, Mint, Minted, Watermark};
 pub use self::model::moods::{Endpoint, Mood};
+pub use self::model::platforms::changes::{AuthorizerChange, AuthorizerState, PlatformChange, PlatformState};
+pub use self::model::platforms::push::{Push, PushKind, Pushed};
+pub use self::pushes::PushAnswered;
 pub use self::record::{Asked, CodeAsked, EndpointAsked, TokenAsked, TokenLife, TokenSource};
 pub use self::refused::Refused;
 pub use self::script::{Step, Then};
@@ -165,36 +178,6 @@ impl Simulator {
         self.with_model(|model, _| (model.latency_ms, model.jitter_ms) = (latency_ms, jitter_ms));
     }
 
-    /// A good access token, as `stable_token` would give it, but counted nowhere.
-    ///
-    /// # Errors
-    /// An app that is not known here.
-    pub fn token_of(&self, appid: &str) -> Result<String, Refused> {
-        self.with_model(|model, now_ms| {
-            let app = model.apps.find(Some(appid))?;
-            model
-                .token_of(app, now_ms)
-                .map_err(|_| Refused::new("no token", "never seen: a normal call has no limit here"))
-        })
-    }
-
-    /// Revokes every token of one app, or of all: they answer 40001, and the next normal call of
-    /// `stable_token` mints another.
-    ///
-    /// # Errors
-    /// An app that is not known here.
-    pub fn invalidate_tokens(&self, appid: Option<&str>) -> Result<(), Refused> {
-        self.end_tokens(appid, false)
-    }
-
-    /// The same, but they answer 42001, as tokens past their life do.
-    ///
-    /// # Errors
-    /// An app that is not known here.
-    pub fn expire_tokens(&self, appid: Option<&str>) -> Result<(), Refused> {
-        self.end_tokens(appid, true)
-    }
-
     /// Turns the simulator's clock on, so that codes and tokens age at once.
     pub fn advance_ms(&self, ms: u64) {
         self.shared.ahead_ms.fetch_add(ms, Ordering::Relaxed);
@@ -222,14 +205,6 @@ impl Simulator {
     pub fn forget_asked(&self) {
         self.with_model(|model, _| model.forget_asked());
         self.shared.connections.store(0, Ordering::Relaxed);
-    }
-
-    fn end_tokens(&self, appid: Option<&str>, expired: bool) -> Result<(), Refused> {
-        self.with_model(|model, now_ms| {
-            let app = appid.map(|appid| model.apps.find(Some(appid))).transpose()?;
-            model.tokens.end(app, expired, now_ms);
-            Ok(())
-        })
     }
 
     fn with_connections(&self, asked: Asked) -> Asked {

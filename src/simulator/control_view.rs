@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use super::model::apps::AppChange;
 use super::model::mint::Mint;
 use super::model::moods::Mood;
+use super::model::platforms::changes::{AuthorizerChange, PlatformChange, PlatformState};
+use super::model::platforms::push::Push;
 use super::refused::Refused;
-use super::{CODES_PER_MINT_MOST, Simulator};
+use super::{CODES_PER_MINT_MOST, Simulator, pushes};
 
 pub(super) fn router(simulator: Simulator) -> Router {
     Router::new()
@@ -26,6 +28,9 @@ pub(super) fn router(simulator: Simulator) -> Router {
         .route("/sim/latency", post(set_latency))
         .route("/sim/tokens/invalidate", post(invalidate_tokens))
         .route("/sim/tokens/expire", post(expire_tokens))
+        .route("/sim/platforms", post(put_platform).get(platform))
+        .route("/sim/authorizers", post(put_authorizer))
+        .route("/sim/platforms/push", post(push))
         .route("/sim/asked", get(asked).delete(forget_asked))
         .route("/sim/clock", post(advance))
         .with_state(simulator)
@@ -110,6 +115,37 @@ async fn invalidate_tokens(State(simulator): State<Simulator>, body: Bytes) -> R
 async fn expire_tokens(State(simulator): State<Simulator>, body: Bytes) -> Result<StatusCode, Bad> {
     simulator.expire_tokens(read::<WhoseTokens>(&body)?.appid.as_deref())?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn put_platform(State(simulator): State<Simulator>, body: Bytes) -> Result<StatusCode, Bad> {
+    simulator.put_platform(read::<PlatformChange>(&body)?)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct WhichPlatform {
+    appid: Option<String>,
+}
+
+async fn platform(
+    State(simulator): State<Simulator>,
+    Query(which): Query<WhichPlatform>,
+) -> Result<axum::Json<PlatformState>, Bad> {
+    Ok(axum::Json(simulator.platform(which.appid.as_deref())?))
+}
+
+async fn put_authorizer(State(simulator): State<Simulator>, body: Bytes) -> Result<StatusCode, Bad> {
+    simulator.put_authorizer(&read::<AuthorizerChange>(&body)?)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends the push where it knows where to; without a URL, whoever asked may send it.
+async fn push(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Bad> {
+    let posting = simulator.posting(&read::<Push>(&body)?)?;
+    if posting.url.is_none() {
+        return Ok(axum::Json(posting.pushed).into_response());
+    }
+    Ok(axum::Json(pushes::send(posting).await?).into_response())
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,14 @@ pub struct Asked {
     pub stable_token: EndpointAsked,
     /// `GET /cgi-bin/token`.
     pub classic_token: EndpointAsked,
+    /// `POST /cgi-bin/component/api_component_token`.
+    pub component_token: EndpointAsked,
+    /// `POST /cgi-bin/component/api_authorizer_token`.
+    pub authorizer_token: EndpointAsked,
+    /// `POST /cgi-bin/component/api_get_authorizer_list`.
+    pub authorizer_list: EndpointAsked,
+    /// `POST /cgi-bin/component/api_start_push_ticket`.
+    pub start_push: EndpointAsked,
     /// Calls of the token endpoints by appid, for the apps known here.
     pub tokens: BTreeMap<String, TokenAsked>,
     /// Every token still remembered, oldest first: what one token life cost and served.
@@ -72,7 +80,7 @@ pub struct TokenAsked {
 /// One token's life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenLife {
-    /// Whose it is.
+    /// Whose it is: an app's, a merchant's or a platform's.
     pub appid: String,
     /// Which endpoint minted it.
     pub source: TokenSource,
@@ -80,7 +88,7 @@ pub struct TokenLife {
     pub minted_at: u64,
     /// Token calls that were given it.
     pub handed_out: u64,
-    /// Phone calls that came with it while it lived.
+    /// Phone calls, or calls of the platform, that came with it while it lived.
     pub asked_with: u64,
 }
 
@@ -92,4 +100,8 @@ pub enum TokenSource {
     Stable,
     /// `GET /cgi-bin/token`.
     Classic,
+    /// `POST /cgi-bin/component/api_component_token`.
+    Component,
+    /// `POST /cgi-bin/component/api_authorizer_token`.
+    Authorizer,
 }

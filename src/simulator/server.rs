@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::pushes::Pushes;
 use super::wechat_view::{self, AnswerBody, Dropped};
 use super::{Simulator, control_view};
 
@@ -26,12 +27,14 @@ const ACCEPT_PAUSE_MS: u64 = 50;
 struct Views {
     simulator: Simulator,
     control: TowerToHyperService<Router>,
+    pushes: Pushes,
 }
 
 pub(super) async fn serve(simulator: Simulator, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
     let control = TowerToHyperService::new(control_view::router(simulator.clone()));
-    let views = Arc::new(Views { simulator, control });
     let connections = TaskTracker::new();
+    let pushes = Pushes::start(&connections, stop.clone());
+    let views = Arc::new(Views { simulator, control, pushes });
     loop {
         let accepted = tokio::select! {
             biased;
@@ -78,7 +81,7 @@ async fn answer(views: Arc<Views>, request: Request<Incoming>) -> Result<Respons
         let answered = views.control.call(request).await;
         return answered.map(|response| response.map(AnswerBody::Control)).map_err(|never| match never {});
     }
-    wechat_view::answer(&views.simulator, request).await
+    wechat_view::answer(&views.simulator, &views.pushes, request).await
 }
 
 /// Counts a connection in, and out again when it is dropped in whatever way.

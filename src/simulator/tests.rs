@@ -1,5 +1,7 @@
 //! Both views over real sockets.
 
+mod platforms;
+
 use std::future::Future;
 
 use serde_json::{Value, json};

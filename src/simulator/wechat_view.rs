@@ -1,24 +1,27 @@
 //! The WeChat view: HTTP in, model asked, outcome acted out. It decides nothing but how a hung, cut
 //! or huge answer looks on the wire.
 
+mod answer_body;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
+pub(super) use self::answer_body::AnswerBody;
+use self::answer_body::Half;
 use super::Simulator;
-use super::model::{Act, Outcome, TokenAsk};
+use super::model::{Act, ComponentCall, ComponentRequest, Outcome, TokenAsk};
+use super::pushes::Pushes;
 
 const BODY_BYTES_MOST: usize = 64 * 1024;
-const HUGE_CHUNK_BYTES: usize = 16 * 1024;
-static HUGE_CHUNK: [u8; HUGE_CHUNK_BYTES] = [b'x'; HUGE_CHUNK_BYTES];
 
 /// The connection is to be dropped: hyper does so, without another word, when a service fails.
 #[derive(Debug)]
@@ -32,35 +35,73 @@ impl fmt::Display for Dropped {
 
 impl Error for Dropped {}
 
+/// What WeChat answers at.
+#[derive(Clone, Copy)]
+enum Call {
+    Phone,
+    StableToken,
+    ClassicToken,
+    Component(ComponentCall),
+}
+
+impl Call {
+    fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/wxa/business/getuserphonenumber" => Self::Phone,
+            "/cgi-bin/stable_token" => Self::StableToken,
+            "/cgi-bin/token" => Self::ClassicToken,
+            "/cgi-bin/component/api_component_token" => Self::Component(ComponentCall::ComponentToken),
+            "/cgi-bin/component/api_authorizer_token" => Self::Component(ComponentCall::AuthorizerToken),
+            "/cgi-bin/component/api_get_authorizer_list" => Self::Component(ComponentCall::AuthorizerList),
+            "/cgi-bin/component/api_start_push_ticket" => Self::Component(ComponentCall::StartPush),
+            _ => return None,
+        })
+    }
+}
+
 /// Answers what WeChat would answer at this path; anything unknown is 404.
-pub(super) async fn answer(simulator: &Simulator, request: Request<Incoming>) -> Result<Response<AnswerBody>, Dropped> {
+pub(super) async fn answer(
+    simulator: &Simulator,
+    pushes: &Pushes,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Dropped> {
     let (head, body) = request.into_parts();
+    let Some(call) = Call::at(head.uri.path()) else {
+        return Ok(plain(StatusCode::NOT_FOUND));
+    };
+    let Some(body) = read(body).await? else {
+        return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
+    };
+    act_out(ask(simulator, pushes, call, &head, &body)).await
+}
+
+fn ask(simulator: &Simulator, pushes: &Pushes, call: Call, head: &Parts, body: &[u8]) -> Outcome {
     let query = head.uri.query().unwrap_or_default();
     let is_post = head.method == Method::POST;
-    let outcome = match head.uri.path() {
-        "/wxa/business/getuserphonenumber" => match read(body).await? {
-            Some(body) => {
-                let token = query_value(query, "access_token");
-                simulator.with_model(|model, now_ms| model.phone(is_post, token.as_deref(), &body, now_ms))
+    let token = query_value(query, "access_token");
+    simulator.with_model(|model, now_ms| match call {
+        Call::Phone => model.phone(is_post, token.as_deref(), body, now_ms),
+        Call::StableToken => model.stable_token(is_post, body, now_ms),
+        Call::ClassicToken => model.classic_token(head.method == Method::GET, classic_ask(query), now_ms),
+        Call::Component(call) => {
+            // Older documents have the first name for it, newer ones the second.
+            let token = query_value(query, "component_access_token").or(token);
+            let (outcome, posting) = model.component(call, &ComponentRequest { is_post, token, body }, now_ms);
+            if let Some(posting) = posting {
+                pushes.begin(posting);
             }
-            None => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE)),
-        },
-        "/cgi-bin/stable_token" => match read(body).await? {
-            Some(body) => simulator.with_model(|model, now_ms| model.stable_token(is_post, &body, now_ms)),
-            None => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE)),
-        },
-        "/cgi-bin/token" => {
-            let ask = TokenAsk {
-                grant_type: query_value(query, "grant_type"),
-                appid: query_value(query, "appid"),
-                secret: query_value(query, "secret"),
-                force_refresh: false,
-            };
-            simulator.with_model(|model, now_ms| model.classic_token(head.method == Method::GET, ask, now_ms))
+            outcome
         }
-        _ => return Ok(plain(StatusCode::NOT_FOUND)),
-    };
-    act_out(outcome).await
+    })
+}
+
+fn classic_ask(query: &str) -> TokenAsk<'_> {
+    TokenAsk {
+        grant_type: query_value(query, "grant_type"),
+        appid: query_value(query, "appid"),
+        secret: query_value(query, "secret"),
+        force_refresh: false,
+    }
 }
 
 async fn act_out(outcome: Outcome) -> Result<Response<AnswerBody>, Dropped> {
@@ -129,71 +170,6 @@ fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
         rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
     Some(Cow::Owned(String::from_utf8_lossy(&decoded).into_owned()))
-}
-
-/// A body as it goes out.
-pub(super) enum AnswerBody {
-    Whole(Option<Bytes>),
-    /// Announces `length` bytes and breaks off after half of them.
-    Half {
-        length: u64,
-        next: Half,
-    },
-    Huge {
-        left: u64,
-    },
-    Control(axum::body::Body),
-}
-
-pub(super) enum Half {
-    Send(Bytes),
-    Flush,
-    Break,
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Dropped;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
-        match self.get_mut() {
-            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Self::Half { next, .. } => match std::mem::replace(next, Half::Flush) {
-                Half::Send(body) => Poll::Ready(Some(Ok(Frame::data(body.slice(..body.len() / 2))))),
-                // Waiting once lets hyper put on the wire what it has.
-                Half::Flush => {
-                    *next = Half::Break;
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Half::Break => Poll::Ready(Some(Err(Dropped))),
-            },
-            Self::Huge { left: 0 } => Poll::Ready(None),
-            Self::Huge { left } => {
-                let chunk = HUGE_CHUNK_BYTES.min(usize::try_from(*left).unwrap_or(HUGE_CHUNK_BYTES));
-                *left -= chunk as u64;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&HUGE_CHUNK[..chunk])))))
-            }
-            Self::Control(body) => Pin::new(body).poll_frame(cx).map_err(|_| Dropped),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(body) => body.is_none(),
-            Self::Control(body) => body.is_end_stream(),
-            Self::Half { .. } | Self::Huge { .. } => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Self::Half { length, .. } => SizeHint::with_exact(*length),
-            Self::Huge { .. } => SizeHint::default(),
-            Self::Control(body) => body.size_hint(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,14 +9,16 @@ use serde::Deserialize;
 use super::errcodes::{
     DAILY_LIMIT, INVALID_APPID, INVALID_IP, INVALID_SECRET, MINUTE_LIMIT, SECRET_FROZEN, TOKENS_FORBIDDEN,
 };
-use super::{DAY_MS, HOUR_MS, MINUTE_MS};
+use super::quota::{Window, day, minute};
+use super::tokens::Lifespan;
 use crate::simulator::refused::Refused;
 
 /// How long WeChat's own tokens live.
 pub(super) const TOKEN_LIFE_S: u64 = 7200;
-const OVERLAP_MS: u64 = 300_000;
 const STABLE_PER_MINUTE: u32 = 10_000;
 const STABLE_PER_DAY: u32 = 500_000;
+/// Undocumented for mini programs; the stricter of the reported limits would be 2000.
+const CLASSIC_PER_DAY: u32 = 10_000;
 
 /// A mini program to add, or what to change about one; what is left out stays as it is.
 #[derive(Clone, Default, Deserialize)]
@@ -40,6 +42,17 @@ pub struct AppChange {
     /// Account punished: both token endpoints answer 50004.
     #[serde(default)]
     pub punished: Option<bool>,
+    /// Calls of the phone endpoint in one minute of the clock, beyond which it answers 45011. Of this and of the next
+    /// two, `u32::MAX` takes the limit away.
+    #[serde(default)]
+    pub phone_per_minute: Option<u32>,
+    /// Calls of the phone endpoint in one day of China, beyond which it answers 45009.
+    #[serde(default)]
+    pub phone_per_day: Option<u32>,
+    /// Calls of each token endpoint in one day of China, beyond which it answers 45009; unless said, 500,000 of
+    /// `stable_token` and 10,000 of `token`.
+    #[serde(default)]
+    pub token_calls_per_day: Option<u32>,
 }
 
 impl fmt::Debug for AppChange {
@@ -77,9 +90,14 @@ pub(super) struct App {
     pub(super) classic: Option<Arc<str>>,
     pub(super) forced_at_ms: Option<u64>,
     pub(super) forced_today: Window,
-    pub(super) classic_today: Window,
     stable_this_minute: Window,
     stable_today: Window,
+    classic_today: Window,
+    token_calls_per_day: Option<u32>,
+    phone_per_minute: u32,
+    phone_per_day: u32,
+    phone_this_minute: Window,
+    phone_today: Window,
 }
 
 impl Apps {
@@ -97,6 +115,9 @@ impl Apps {
         app.frozen = change.frozen.unwrap_or(app.frozen);
         app.ip_refused = change.ip_refused.unwrap_or(app.ip_refused);
         app.punished = change.punished.unwrap_or(app.punished);
+        app.phone_per_minute = change.phone_per_minute.unwrap_or(app.phone_per_minute);
+        app.phone_per_day = change.phone_per_day.unwrap_or(app.phone_per_day);
+        app.token_calls_per_day = change.token_calls_per_day.or(app.token_calls_per_day);
         Ok(())
     }
 
@@ -113,6 +134,15 @@ impl Apps {
 
     pub(super) fn index(&self, appid: &str) -> Option<usize> {
         self.by_appid.get(appid).copied()
+    }
+
+    /// The app with this appid: a merchant of a platform need have no secret here.
+    pub(super) fn index_or_add(&mut self, appid: &str) -> Result<usize, Refused> {
+        match self.index(appid) {
+            Some(index) => Ok(index),
+            None if appid.is_empty() => Err(Refused::new("which merchant?", "name one with \"appid\"")),
+            None => Ok(self.add(appid)),
+        }
     }
 
     pub(super) fn get(&self, index: usize) -> &App {
@@ -151,55 +181,46 @@ impl Apps {
             classic: None,
             forced_at_ms: None,
             forced_today: Window::default(),
-            classic_today: Window::default(),
             stable_this_minute: Window::default(),
             stable_today: Window::default(),
+            classic_today: Window::default(),
+            token_calls_per_day: None,
+            phone_per_minute: u32::MAX,
+            phone_per_day: u32::MAX,
+            phone_this_minute: Window::default(),
+            phone_today: Window::default(),
         });
         index
     }
 }
 
 impl App {
-    pub(super) fn life_ms(&self) -> u64 {
-        self.token_life_s * 1000
-    }
-
-    /// How long an old and a new token work side by side.
-    pub(super) fn overlap_ms(&self) -> u64 {
-        OVERLAP_MS.min(self.life_ms() / 4)
+    pub(super) fn lifespan(&self) -> Lifespan {
+        Lifespan::of(self.token_life_s)
     }
 
     pub(super) fn take_stable_quota(&mut self, now_ms: u64) -> Result<(), i64> {
-        if !self.stable_this_minute.take(now_ms / MINUTE_MS, STABLE_PER_MINUTE) {
+        if !self.stable_this_minute.take(minute(now_ms), STABLE_PER_MINUTE) {
             return Err(MINUTE_LIMIT);
         }
-        if !self.stable_today.take(day(now_ms), STABLE_PER_DAY) {
+        if !self.stable_today.take(day(now_ms), self.token_calls_per_day.unwrap_or(STABLE_PER_DAY)) {
             return Err(DAILY_LIMIT);
         }
         Ok(())
     }
-}
 
-/// WeChat's day turns at midnight in China.
-pub(super) fn day(now_ms: u64) -> u64 {
-    (now_ms + 8 * HOUR_MS) / DAY_MS
-}
+    pub(super) fn take_classic_quota(&mut self, now_ms: u64) -> Result<(), i64> {
+        let most = self.token_calls_per_day.unwrap_or(CLASSIC_PER_DAY);
+        if self.classic_today.take(day(now_ms), most) { Ok(()) } else { Err(DAILY_LIMIT) }
+    }
 
-/// How often something happened in the present minute or day.
-#[derive(Default)]
-pub(super) struct Window {
-    span: u64,
-    taken: u32,
-}
-
-impl Window {
-    /// Counts one in `span`, unless that would be more than `most`.
-    pub(super) fn take(&mut self, span: u64, most: u32) -> bool {
-        if self.span != span {
-            *self = Self { span, taken: 0 };
+    pub(super) fn take_phone_quota(&mut self, now_ms: u64) -> Result<(), i64> {
+        if !self.phone_this_minute.take(minute(now_ms), self.phone_per_minute) {
+            return Err(MINUTE_LIMIT);
         }
-        let free = self.taken < most;
-        self.taken += u32::from(free);
-        free
+        if !self.phone_today.take(day(now_ms), self.phone_per_day) {
+            return Err(DAILY_LIMIT);
+        }
+        Ok(())
     }
 }

@@ -41,7 +41,7 @@ impl<'a> TokenAsk<'a> {
     }
 }
 
-fn read_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, i64> {
+pub(super) fn read_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, i64> {
     if body.is_empty() {
         return Err(EMPTY_BODY);
     }

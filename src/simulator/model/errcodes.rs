@@ -11,6 +11,7 @@ pub(super) const INVALID_OPENID: i64 = 40003;
 pub(super) const INVALID_APPID: i64 = 40013;
 pub(super) const MALFORMED_TOKEN: i64 = 40014;
 pub(super) const INVALID_CODE: i64 = 40029;
+pub(super) const INVALID_ARGS: i64 = 40097;
 pub(super) const INVALID_SECRET: i64 = 40125;
 pub(super) const INVALID_IP: i64 = 40164;
 pub(super) const SECRET_FROZEN: i64 = 40243;
@@ -25,6 +26,13 @@ pub(super) const DAILY_LIMIT: i64 = 45009;
 pub(super) const MINUTE_LIMIT: i64 = 45011;
 pub(super) const DATA_FORMAT: i64 = 47001;
 pub(super) const TOKENS_FORBIDDEN: i64 = 50004;
+pub(super) const NOT_AUTHORIZED: i64 = 61003;
+pub(super) const PLATFORM_IP: i64 = 61004;
+pub(super) const TICKET_EXPIRED: i64 = 61005;
+pub(super) const TICKET_INVALID: i64 = 61006;
+pub(super) const PERMISSION_MISSING: i64 = 61007;
+pub(super) const UNKNOWN_COMPONENT: i64 = 61011;
+pub(super) const REFRESH_TOKEN_INVALID: i64 = 61023;
 
 /// The body of an error answer. The phone handler adds a `hint`; what the API gateway before it
 /// refuses has none. The first part of the `rid` is the time in Unix seconds, as it is with WeChat.
@@ -60,7 +68,7 @@ fn errmsg(errcode: i64) -> &'static str {
         INVALID_APPID => "invalid appid",
         MALFORMED_TOKEN => "invalid access_token",
         INVALID_CODE => "invalid code",
-        40097 => "invalid args",
+        INVALID_ARGS => "invalid args",
         INVALID_SECRET => "invalid appsecret",
         INVALID_IP => "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist",
         40234 => "invalid signature",
@@ -80,9 +88,13 @@ fn errmsg(errcode: i64) -> &'static str {
         48004 => "api forbidden",
         50002 => "user limited",
         TOKENS_FORBIDDEN => "user not allow to use accesstoken, maybe for punishment",
-        61003 => "component is not authorized by this account",
-        61004 => "access clientip is not registered",
-        61007 => "api is unauthorized to component",
+        NOT_AUTHORIZED => "component is not authorized by this account",
+        PLATFORM_IP => "access clientip is not registered",
+        TICKET_EXPIRED => "component ticket is expired",
+        TICKET_INVALID => "component ticket is invalid",
+        PERMISSION_MISSING => "api is unauthorized to component",
+        UNKNOWN_COMPONENT => "invalid component",
+        REFRESH_TOKEN_INVALID => "refresh_token is invalid",
         _ => "simulated error",
     }
 }

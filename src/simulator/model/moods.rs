@@ -15,6 +15,8 @@ pub enum Endpoint {
     Phone,
     /// Both ways to an access token.
     Token,
+    /// All calls of a third-party platform for itself: `/cgi-bin/component/…`.
+    Component,
 }
 
 /// A step for the next calls of an endpoint. Moods take turns in the order they were set.
@@ -23,7 +25,7 @@ pub enum Endpoint {
 pub struct Mood {
     /// Which endpoint.
     pub endpoint: Endpoint,
-    /// Only calls of this app; of every app unless given.
+    /// Only calls of this app, or of this platform or for this merchant; all calls unless given.
     #[serde(default)]
     pub appid: Option<String>,
     /// How many calls; until cleared unless given.
@@ -51,10 +53,10 @@ impl Moods {
         self.0.clear();
     }
 
-    /// The step for this call, one call of its mood used up.
-    pub(super) fn next(&mut self, endpoint: Endpoint, appid: Option<&str>) -> Option<Step> {
+    /// The step for this call, one call of its mood used up. `about` is whom the call is about.
+    pub(super) fn next(&mut self, endpoint: Endpoint, about: &[&str]) -> Option<Step> {
         let matches =
-            |mood: &Mood| mood.endpoint == endpoint && (mood.appid.is_none() || mood.appid.as_deref() == appid);
+            |mood: &Mood| mood.endpoint == endpoint && mood.appid.as_deref().is_none_or(|appid| about.contains(&appid));
         let index = self.0.iter().position(matches)?;
         let mood = &mut self.0[index];
         let step = mood.step.clone();

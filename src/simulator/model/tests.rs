@@ -1,9 +1,12 @@
+mod platforms;
+mod quotas;
 mod tokens;
 
 use super::apps::AppChange;
 use super::mint::{CountryCodeAs, Mint, Minted, Watermark};
 use super::moods::Mood;
 use super::*;
+use crate::simulator::record::Asked;
 use serde_json::Value;
 
 const START_MS: u64 = 1_637_744_274_000;
