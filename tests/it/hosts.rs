@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use quicklogin::login::{Advice, Outcome, Reason};
+use quicklogin::login::{Advice, AppId, Outcome, Reason};
 use quicklogin::secret::Secret;
 use quicklogin::simulator::{AppChange, Mint, Simulator, SimulatorOptions, Step, Then};
+use quicklogin::token::{AppSecret, Source};
 use quicklogin::wechat::{Client, Fault, TokenReply};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -41,8 +42,10 @@ async fn connections_end(fleet: &Fleet) {
 
 #[tokio::test]
 async fn where_hosts_refuse_codes_and_tokens_go_to_the_next_and_each_code_once() {
-    for classic in [false, true] {
-        let mut fleet = Plan { classic, ..with_doors(3) }.start().await;
+    let sources: [fn(&AppId, AppSecret) -> Source; 2] =
+        [|_, secret| Source::Stable { secret, may_force: false }, |_, secret| Source::Classic { secret }];
+    for (source, expected) in sources.into_iter().zip([(1, 0), (0, 1)]) {
+        let mut fleet = Plan { source, ..with_doors(3) }.start().await;
         fleet.doors[0].shut().await;
         fleet.doors[1].shut().await;
         let taps = fleet.simulator.mint_many(&Mint::of(APP), 50).expect("the simulator knows the app");
@@ -57,7 +60,7 @@ async fn where_hosts_refuse_codes_and_tokens_go_to_the_next_and_each_code_once()
         let asked = fleet.simulator.asked();
         assert_eq!((asked.phone.calls, asked.distinct_codes, asked.codes_asked_more_than_once), (50, 50, 0));
         let tokens = (asked.stable_token.calls, asked.classic_token.calls);
-        assert_eq!(tokens, if classic { (0, 1) } else { (1, 0) });
+        assert_eq!(tokens, expected);
     }
 }
 
@@ -170,7 +173,7 @@ impl Street {
 
 async fn call(client: &Client) -> (Result<TokenReply, Fault>, Duration) {
     let began = Instant::now();
-    let heard = client.stable_token(&app_id(APP), &Secret::from(SECRET)).await;
+    let heard = client.stable_token(&app_id(APP), &Secret::from(SECRET), false).await;
     (heard, began.elapsed())
 }
 

@@ -1,5 +1,6 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
+mod authorizers;
 mod external;
 mod garbage;
 mod gateway;
