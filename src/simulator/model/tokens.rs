@@ -159,7 +159,7 @@ impl Tokens {
         self.end_where(|holder| holder == Holder::Platform(platform), expired, now_ms);
     }
 
-    fn end_where(&mut self, ends: impl Fn(Holder) -> bool, expired: bool, now_ms: u64) {
+    pub(super) fn end_where(&mut self, ends: impl Fn(Holder) -> bool, expired: bool, now_ms: u64) {
         let living = self.all.values_mut().filter(|token| now_ms < token.dies_at_ms);
         for token in living.filter(|token| ends(token.holder)) {
             token.dies_at_ms = now_ms;
@@ -182,7 +182,7 @@ impl Tokens {
         self.all.get(token)?.dies_at_ms.checked_sub(now_ms)
     }
 
-    pub(super) fn kill(&mut self, token: &str, at_ms: u64) {
+    fn kill(&mut self, token: &str, at_ms: u64) {
         if let Some(token) = self.all.get_mut(token)
             && at_ms < token.dies_at_ms
         {

@@ -21,7 +21,8 @@ impl Listening {
 
     /// Takes one push: its first line and its body.
     async fn take(&self, answer: &str) -> (String, String) {
-        let (mut stream, _) = self.listener.accept().await.expect("a connection");
+        let accepted = tokio::time::timeout(Duration::from_secs(10), self.listener.accept()).await;
+        let (mut stream, _) = accepted.expect("a push").expect("a connection");
         let mut read = Vec::new();
         while !read.ends_with(b"</xml>") {
             assert_ne!(stream.read_buf(&mut read).await.expect("a request"), 0, "the whole of it");
@@ -145,7 +146,8 @@ async fn a_push_waits_five_seconds_for_an_answer() {
     let listening = Listening::new("/silent").await;
     let push = Push { url: Some(listening.url.clone()), ..Push::ticket(PLATFORM) };
     let began = tokio::time::Instant::now();
-    let refused = simulator.send_push(&push).await.expect_err("nobody answers");
+    let sent = tokio::time::timeout(Duration::from_secs(60), simulator.send_push(&push)).await;
+    let refused = sent.expect("an end").expect_err("nobody answers");
     assert_eq!(refused.to_string(), "the push URL does not answer");
     let waited = began.elapsed();
     assert!(waited >= Duration::from_secs(5) && waited < Duration::from_secs(6), "{waited:?}");

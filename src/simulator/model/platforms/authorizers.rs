@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::Model;
 use super::super::apps::Apps;
 use super::super::errcodes::{NOT_AUTHORIZED, REFRESH_TOKEN_INVALID};
+use super::super::tokens::Holder;
 use super::changes::{AuthorizerChange, AuthorizerState};
 use crate::simulator::random::Random;
 use crate::simulator::refused::Refused;
@@ -39,9 +40,7 @@ impl Model {
         authorizer.change(change);
         if returns {
             authorizer.authorized_at_ms = now_ms;
-            if let Some(token) = authorizer.token.take() {
-                self.tokens.kill(&token, now_ms);
-            }
+            self.tokens.end_where(|holder| holder == Holder::Merchant { app, platform }, false, now_ms);
         }
         if returns || change.new_refresh_token {
             authorizer.refresh_token = mint_refresh_token(&mut self.random);
