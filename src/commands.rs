@@ -6,8 +6,10 @@ mod demo;
 mod explain;
 mod gateway;
 mod login;
+mod reload;
 mod serve;
 mod simulate;
+mod token;
 mod worker;
 
 use std::fmt;
@@ -51,6 +53,9 @@ enum Command {
     /// On a fleet a worker must be running; without one, this process asks WeChat itself. It cannot reach into a running
     /// `serve`: use its HTTP there.
     Login(login::Args),
+    /// Look at access tokens, refresh one, put in a platform's ticket
+    #[command(subcommand)]
+    Token(token::Action),
     /// Say what a WeChat errcode means here, in English and Chinese, and who must act
     Explain(explain::Args),
     /// Look at the settings
@@ -88,8 +93,8 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     }
     let settings = settings?;
     let filter = match command {
-        // Its table is what is to be seen.
-        Command::Demo(_) if settings.log.filter == DEFAULT_FILTER => "warn",
+        // What they print is what is to be seen.
+        Command::Demo(_) | Command::Token(_) if settings.log.filter == DEFAULT_FILTER => "warn",
         _ => &settings.log.filter,
     };
     telemetry::start(filter, settings.log.format).map_err(|bad| {
@@ -104,7 +109,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         _ => runtime(Builder::new_multi_thread()),
     }?;
     runtime.block_on(async {
-        let process = Process::new(settings);
+        let process = Process::new(settings, cli.config);
         match command {
             Command::Serve => serve::run(&process).await,
             Command::Worker => worker::run(&process).await,
@@ -112,6 +117,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Simulate(args) => simulate::run(&process, args).await,
             Command::Demo(args) => demo::run(process, args).await,
             Command::Login(args) => login::run(&process, args).await,
+            Command::Token(action) => token::run(&process, action).await,
             Command::Config(_) | Command::Explain(_) => unreachable!("answered above"),
         }
     })

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::{Json, Router, middleware};
@@ -43,7 +44,7 @@ pub struct Parts {
     /// Where results come from.
     pub store: Store,
     /// The apps that codes may come from.
-    pub apps: BTreeSet<AppId>,
+    pub apps: AppIds,
     /// A code's life, counted from the tap.
     pub code_life: Duration,
     /// How long a result stays.
@@ -60,6 +61,22 @@ pub struct Parts {
     pub readiness: Readiness,
 }
 
+/// The apps of the moment; cheap to clone, and all clones change at once.
+#[derive(Clone)]
+pub struct AppIds(Arc<ArcSwap<BTreeSet<AppId>>>);
+
+impl AppIds {
+    /// These apps, until they are replaced.
+    pub fn new(apps: BTreeSet<AppId>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(apps)))
+    }
+
+    /// Other apps from now on.
+    pub fn replace(&self, apps: BTreeSet<AppId>) {
+        self.0.store(Arc::new(apps));
+    }
+}
+
 /// What the handlers share; cheap to clone.
 #[derive(Clone)]
 struct Gateway(Arc<Inner>);
@@ -67,7 +84,7 @@ struct Gateway(Arc<Inner>);
 struct Inner {
     queue: Queue,
     store: Store,
-    apps: BTreeSet<AppId>,
+    apps: AppIds,
     code_life: Duration,
     result_ttl: Duration,
     keys: Keys,

@@ -8,6 +8,7 @@ mod external;
 mod fault;
 mod refresh;
 mod secrets;
+mod seen;
 mod source;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub use external::{External, ForeignKey, KeyName, Preset, TokenServer, ValueForm
 pub use fault::TokenFault;
 use refresh::Wanted;
 pub use secrets::AppSecret;
+pub use seen::{Seen, SeenToken};
 pub use source::{Platform, Source};
 
 use crate::breaker::Breaker;

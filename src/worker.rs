@@ -111,6 +111,11 @@ impl Worker {
         Self(Arc::new(parts))
     }
 
+    /// The tokens of its apps, for whoever configures others.
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
     async fn work_on(self, delivery: Delivery, slot: OwnedSemaphorePermit, hard: CancellationToken) {
         let _in_hand = self.0.meters.take_in_hand();
         let settlement = tokio::select! {

@@ -1,6 +1,7 @@
 //! Putting a process together from its settings: what several commands need.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::config::Settings;
-use crate::gateway::{self, Keys};
+use crate::gateway::{self, AppIds, Keys};
 use crate::login::AppId;
 use crate::meters::Meters;
 use crate::ops::Readiness;
@@ -30,6 +31,8 @@ const FINISH_WITHIN: Duration = Duration::from_secs(2);
 /// A process while it runs.
 pub(super) struct Process {
     pub(super) settings: Settings,
+    /// Where they come from, besides defaults and environment.
+    pub(super) settings_file: Option<PathBuf>,
     pub(super) shutdown: Shutdown,
     pub(super) meters: Meters,
 }
@@ -49,8 +52,8 @@ pub(super) struct Upstream {
 }
 
 impl Process {
-    pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, shutdown: Shutdown::default(), meters: Meters::new() }
+    pub(super) fn new(settings: Settings, settings_file: Option<PathBuf>) -> Self {
+        Self { settings, settings_file, shutdown: Shutdown::default(), meters: Meters::new() }
     }
 
     /// Stops softly and then hard on signals, as the settings say.
@@ -137,14 +140,14 @@ impl Process {
     pub(super) fn gateway(
         &self,
         opened: &Opened,
-        apps: impl IntoIterator<Item = AppId>,
+        apps: AppIds,
         readiness: Readiness,
     ) -> Result<gateway::Parts, CommandError> {
         let from = &self.settings.gateway;
         Ok(gateway::Parts {
             queue: opened.queue.clone(),
             store: opened.store.clone(),
-            apps: apps.into_iter().collect(),
+            apps,
             code_life: self.settings.limits().code_life,
             result_ttl: self.settings.limits().result_ttl,
             keys: Keys::new(&from.keys),

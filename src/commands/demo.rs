@@ -17,6 +17,7 @@ use crate::commands::CommandError;
 use crate::commands::assemble::{Opened, Process, address, listen};
 use crate::config::Settings;
 use crate::gateway;
+use crate::gateway::AppIds;
 use crate::secret::Secret;
 use crate::simulator::Simulator;
 use cases::{Case, Shown};
@@ -41,7 +42,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(process: Process, args: Args) -> Result<(), CommandError> {
     let settings = demo_settings(process.settings, args.fleet);
-    let process = Process::new(settings);
+    let process = Process::new(settings, None);
     let backend = process.settings.backend()?;
     process.stop_on_signals()?;
     let stopped = process.shutdown.stop.soft.clone();
@@ -104,7 +105,7 @@ async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, St
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (simulator, upstream) = process.simulate(listen(anywhere, "the simulator").await?, vec![])?;
     cases::prepare(&simulator)?;
-    let apps: Vec<_> = upstream.apps.iter().map(|app| app.appid.clone()).collect();
+    let apps = AppIds::new(upstream.apps.iter().map(|app| app.appid.clone()).collect());
     let worker = process.worker(opened, upstream)?;
     let consumer = process.consume(opened);
     let readiness = process.readiness(opened, true, Some(&consumer));

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::CommandError;
 use crate::commands::assemble::{Opened, Process, address, listen, no_app};
+use crate::gateway::AppIds;
 
 const CONNECT_EVERY: Duration = Duration::from_secs(1);
 
@@ -26,6 +27,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.stop_on_signals()?;
     let opened = process.open(backend)?;
     let readiness = process.readiness(&opened, true, None);
+    let apps = AppIds::new(apps);
+    process.reload_on_hangup(None, Some(apps.clone()))?;
     let parts = process.gateway(&opened, apps, readiness)?;
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
     process.shutdown.tracker.spawn(connect_at_start(opened, process.shutdown.stop.soft.clone()));

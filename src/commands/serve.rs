@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::commands::CommandError;
 use crate::commands::assemble::{Process, SIMULATED_APPID, Upstream, address, listen};
+use crate::gateway::AppIds;
 
 pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
@@ -26,8 +27,9 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     }
     process.stop_on_signals()?;
     let opened = process.open(backend)?;
-    let apps: Vec<_> = upstream.apps.iter().map(|app| app.appid.clone()).collect();
+    let apps = AppIds::new(upstream.apps.iter().map(|app| app.appid.clone()).collect());
     let worker = process.worker(&opened, upstream)?;
+    process.reload_on_hangup(Some(worker.tokens().clone()), Some(apps.clone()))?;
     let consumer = process.consume(&opened);
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));

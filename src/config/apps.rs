@@ -61,9 +61,7 @@ impl Settings {
                 "token = \"authorizer\" needs [[platforms]], and platform = \"wx…\" where there are several",
             )
         })?;
-        let name = format!("the secret of platform {}", found.appid);
-        let secret = app_secret(&name, found.secret.as_ref(), found.secret_file.as_deref())?;
-        Ok(Platform { appid: found.appid.clone(), secret })
+        Ok(Platform { appid: found.appid.clone(), secret: found.app_secret()? })
     }
 
     fn external(&self, entry: &AppEntry, from: &ExternalEntry) -> Result<External, BadSettings> {

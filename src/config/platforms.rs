@@ -1,12 +1,14 @@
-//! The third-party platforms: checked, and what a gateway reads their pushes with. Not their AppSecrets, which are for
-//! whoever fetches tokens.
+//! The third-party platforms: checked, what a gateway reads their pushes with, and their secrets for whoever fetches
+//! tokens.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::values::app_secret;
 use crate::config::{BadSettings, PlatformEntry, Settings};
+use crate::login::AppId;
 use crate::secret::Secret;
+use crate::token::AppSecret;
 use crate::wechat::push::{BadMessageKey, MessageKey, MessageKeys};
 
 impl Settings {
@@ -32,6 +34,17 @@ impl Settings {
         Ok(())
     }
 
+    /// The component_appsecret of a configured platform.
+    pub fn platform_secret(&self, appid: &AppId) -> Result<Secret, BadSettings> {
+        let platform = self.platforms.iter().find(|platform| platform.appid == *appid);
+        let secret = platform
+            .ok_or_else(|| BadSettings::new(format!("no platform {appid} is configured"), "see [[platforms]]"))?;
+        let read = secret.app_secret()?.read();
+        read.map_err(|error| {
+            BadSettings::new(format!("the secret of platform {appid}: {error}"), "is the file still there?")
+        })
+    }
+
     /// What the pushes of each platform are read with, where WeChat pushes to us. Reads files.
     pub fn platforms(&self) -> Result<Vec<MessageKeys>, BadSettings> {
         self.platforms.iter().filter(|platform| platform.has_token()).map(PlatformEntry::message_keys).collect()
@@ -39,6 +52,12 @@ impl Settings {
 }
 
 impl PlatformEntry {
+    /// Its component_appsecret, or where it is kept.
+    pub(super) fn app_secret(&self) -> Result<AppSecret, BadSettings> {
+        let name = format!("the secret of platform {}", self.appid);
+        app_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
+    }
+
     fn has_token(&self) -> bool {
         self.message_token.is_some() || self.message_token_file.is_some()
     }

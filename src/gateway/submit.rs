@@ -98,7 +98,7 @@ async fn take(
 impl Gateway {
     /// Fills in what the caller may leave out.
     fn complete(&self, request: LoginRequest) -> Result<LoginRequest, Problem> {
-        let apps = &self.0.apps;
+        let apps = self.0.apps.0.load();
         let appid = match request.appid {
             Some(appid) if apps.contains(&appid) => appid,
             Some(_) => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no such app is configured")),

@@ -86,7 +86,8 @@ impl Tokens {
         }
     }
 
-    async fn look_at_external(&self, appid: &AppId, external: &External) -> Result<SharedToken, TokenFault> {
+    /// Reads it once.
+    pub(super) async fn look_at_external(&self, appid: &AppId, external: &External) -> Result<SharedToken, TokenFault> {
         match external {
             External::Server(server) => self.ask_token_server(server).await,
             External::Key(key) => {

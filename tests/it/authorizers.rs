@@ -36,7 +36,7 @@ async fn without_ticket(plan: Plan) -> Fleet {
     };
     fleet.simulator.put_platform(platform).expect("a good platform");
     for merchant in [APP, SISTER] {
-        merchant_changes(&fleet, AuthorizerChange::new(PLATFORM, merchant));
+        merchant_changes(&fleet, &AuthorizerChange::new(PLATFORM, merchant));
     }
     fleet
 }
@@ -52,8 +52,8 @@ async fn push_ticket(fleet: &Fleet) {
     assert_eq!((answered.status, answered.answer.as_str()), (200, "success"));
 }
 
-fn merchant_changes(fleet: &Fleet, change: AuthorizerChange) {
-    fleet.simulator.put_authorizer(&change).expect("a good change");
+fn merchant_changes(fleet: &Fleet, change: &AuthorizerChange) {
+    fleet.simulator.put_authorizer(change).expect("a good change");
 }
 
 async fn login_to(fleet: &Fleet, appid: &str) -> Outcome {
@@ -127,7 +127,7 @@ async fn without_a_ticket_logins_are_told_what_is_missing_and_with_one_it_mends_
 async fn a_refresh_token_that_wechat_replaces_is_kept_each_time() {
     let fleet = with_ticket(plan()).await;
     let rotating = AuthorizerChange::new(PLATFORM, APP);
-    merchant_changes(&fleet, AuthorizerChange { rotates_refresh_token: Some(true), ..rotating });
+    merchant_changes(&fleet, &AuthorizerChange { rotates_refresh_token: Some(true), ..rotating });
     let mut kept = Vec::new();
     for _ in 0..4 {
         succeeds(&fleet, APP).await;
@@ -144,7 +144,7 @@ async fn a_refresh_token_changed_behind_our_back_is_looked_up_once() {
     let fleet = with_ticket(plan()).await;
     succeeds(&fleet, APP).await;
     let change = AuthorizerChange { new_refresh_token: true, ..AuthorizerChange::new(PLATFORM, APP) };
-    merchant_changes(&fleet, change);
+    merchant_changes(&fleet, &change);
     fleet.simulator.expire_tokens(Some(APP)).expect("it knows the app");
     succeeds(&fleet, APP).await;
     assert_eq!(calls(&fleet), (1, 3, 2), "asked with the old one, listed, asked with the new one");
@@ -156,7 +156,7 @@ async fn what_the_merchant_has_not_granted_is_told_in_words_and_only_to_its_own_
     let fleet = with_ticket(plan()).await;
     succeeds(&fleet, SISTER).await;
     let ungranted = AuthorizerChange { permission_18: Some(false), ..AuthorizerChange::new(PLATFORM, APP) };
-    merchant_changes(&fleet, ungranted);
+    merchant_changes(&fleet, &ungranted);
     for _ in 0..12 {
         let told = failure(&fleet, APP).await;
         assert_eq!((told.reason, told.advice), (Reason::NotAllowed, Advice::FixSetup));
@@ -166,7 +166,7 @@ async fn what_the_merchant_has_not_granted_is_told_in_words_and_only_to_its_own_
     let refused = fleet.simulator.asked_without_codes().phone.by_errcode[&61007];
     assert!((3..=6).contains(&refused), "three times, and a probe now and then: {refused}");
     succeeds(&fleet, SISTER).await;
-    merchant_changes(&fleet, AuthorizerChange { permission_18: Some(true), ..AuthorizerChange::new(PLATFORM, APP) });
+    merchant_changes(&fleet, &AuthorizerChange { permission_18: Some(true), ..AuthorizerChange::new(PLATFORM, APP) });
     eventually("it mends by itself", async || login_to(&fleet, APP).await.as_str() == "succeeded").await;
 }
 
@@ -174,14 +174,14 @@ async fn what_the_merchant_has_not_granted_is_told_in_words_and_only_to_its_own_
 async fn an_authorisation_that_is_withdrawn_is_told_and_one_that_is_given_again_is_found() {
     let fleet = with_ticket(plan()).await;
     succeeds(&fleet, APP).await;
-    merchant_changes(&fleet, AuthorizerChange { withdrawn: Some(true), ..AuthorizerChange::new(PLATFORM, APP) });
+    merchant_changes(&fleet, &AuthorizerChange { withdrawn: Some(true), ..AuthorizerChange::new(PLATFORM, APP) });
     fleet.simulator.expire_tokens(Some(APP)).expect("it knows the app");
     let told = failure(&fleet, APP).await;
     assert_eq!((told.reason, told.advice), (Reason::NotAllowed, Advice::FixSetup));
     let words = told.detail.expect("words");
     assert!(words.contains("withdrawn the authorisation"), "{words}");
     succeeds(&fleet, SISTER).await;
-    merchant_changes(&fleet, AuthorizerChange { withdrawn: Some(false), ..AuthorizerChange::new(PLATFORM, APP) });
+    merchant_changes(&fleet, &AuthorizerChange { withdrawn: Some(false), ..AuthorizerChange::new(PLATFORM, APP) });
     eventually("it is found", async || login_to(&fleet, APP).await.as_str() == "succeeded").await;
     assert_eq!(kept_refresh_token(&fleet, APP), good_refresh_token(&fleet, APP));
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use quicklogin::clock;
-use quicklogin::login::LoginRequest;
+use quicklogin::login::{Advice, AppId, LoginRequest, Outcome, Reason};
 use quicklogin::simulator::{AppChange, Endpoint, Mint, Mood, Step};
 use quicklogin::store::SharedToken;
 use quicklogin::token::Source;
 use quicklogin::worker::Limits;
 use tokio::time::sleep;
 
-use crate::support::fleet::{APP, Fleet, Ground, Plan, app_id, eventually, request};
+use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, SISTER, app_id, eventually, request};
 
 /// Keeps `per_round` logins coming for so many rounds of 50 ms, and answers how they ended.
 async fn steady_load(
@@ -182,4 +182,135 @@ async fn a_worker_that_failed_takes_the_token_that_another_has_shared_since() {
     let calls = fleet.simulator.asked_without_codes().stable_token.calls;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     assert_eq!(fleet.simulator.asked_without_codes().stable_token.calls, calls, "WeChat was not asked for it");
+}
+
+#[tokio::test]
+async fn every_token_revoked_twenty_times_under_load_costs_two_calls_each_at_most() {
+    let fleet = Plan { workers: 4, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let simulator = fleet.simulator.clone();
+    let outcomes = steady_load(&fleet, 220, 10, |round| {
+        if round % 10 == 9 && round < 200 {
+            simulator.invalidate_tokens(None).expect("it knows its apps");
+        }
+    })
+    .await;
+    all_succeeded(&outcomes);
+    let calls = fleet.simulator.asked_without_codes().stable_token.calls;
+    assert!(calls <= 1 + 2 * 20, "{calls} calls");
+}
+
+/// WeChat refuses every phone call for now, but thinks its token good.
+fn refuse_good_tokens(fleet: &Fleet) {
+    let mood = Mood { endpoint: Endpoint::Phone, appid: None, calls: None, step: Step::errcode(40001) };
+    fleet.simulator.set_mood(mood).expect("a good mood");
+}
+
+#[tokio::test]
+async fn a_token_that_wechat_refuses_and_gives_again_is_told_and_never_ended_by_force() {
+    let fleet = Plan { workers: 2, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    refuse_good_tokens(&fleet);
+    let outcomes = steady_load(&fleet, 40, 10, |_| {}).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == "token_unavailable"), "{outcomes:?}");
+    let asked = fleet.simulator.asked_without_codes();
+    assert_eq!(asked.tokens[APP].forced, 0);
+    assert!(asked.tokens[APP].normal <= 8, "{} calls in two seconds", asked.tokens[APP].normal);
+    let Outcome::Failed(told) = fleet.login(&fleet.tap().code).await.outcome else { panic!("it fails") };
+    assert_eq!((told.advice, told.answer.expect("WeChat's refusal").errcode), (Advice::FixSetup, 40001));
+    assert!(told.detail.expect("words").contains("gave the same one again"));
+}
+
+#[tokio::test]
+async fn where_it_is_allowed_such_a_token_is_ended_by_force_once_in_thirty_seconds() {
+    let source = |_: &AppId, secret| Source::Stable { secret, may_force: true };
+    let fleet = Plan { workers: 3, source, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    let scripted =
+        fleet.simulator.mint_many(&Mint::of(APP).script([Step::errcode(40001)]), 10).expect("it knows the app");
+    for tap in &scripted[..1] {
+        assert_eq!(fleet.login(&tap.code).await.outcome.as_str(), "succeeded", "with the token that force has brought");
+    }
+    assert_eq!(fleet.simulator.asked_without_codes().tokens[APP].forced, 1);
+    for tap in &scripted[1..] {
+        assert_eq!(fleet.login(&tap.code).await.outcome.as_str(), "token_unavailable", "the budget is spent for now");
+    }
+    assert_eq!(fleet.simulator.asked_without_codes().tokens[APP].forced, 1);
+    assert_eq!(fleet.redis().cli(&["ZCARD", &format!("quicklogin:forced:{{{APP}}}")]), "1");
+}
+
+#[tokio::test]
+async fn one_worker_asks_for_all_while_wechat_refuses_to_give_a_token() {
+    let fleet = Plan { workers: 8, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let frozen = |frozen| AppChange { appid: APP.into(), frozen: Some(frozen), ..Default::default() };
+    fleet.simulator.put_app(frozen(true)).expect("a good change");
+    let outcomes = steady_load(&fleet, 100, 10, |_| {}).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == "token_unavailable"), "{outcomes:?}");
+    let calls = fleet.simulator.asked_without_codes().stable_token.calls;
+    assert!(calls <= 5, "five seconds, pauses of 1, 2, 4 s at the longest: {calls}");
+    fleet.simulator.put_app(frozen(false)).expect("a good change");
+    eventually("it mends by itself", async || fleet.login(&fleet.tap().code).await.outcome.as_str() == "succeeded")
+        .await;
+}
+
+#[tokio::test]
+async fn an_app_that_wechat_does_not_serve_is_told_unasked_and_the_others_feel_nothing() {
+    let plan = Plan { apps: vec![(APP, SECRET), (SISTER, SECRET)], ..Plan::on(Ground::RabbitAndRedis) };
+    let fleet = plan.start().await;
+    let stop = |errcode| {
+        let mood =
+            Mood { endpoint: Endpoint::Phone, appid: Some(APP.into()), calls: None, step: Step::errcode(errcode) };
+        fleet.simulator.set_mood(mood).expect("a good mood");
+    };
+    let login = async |appid: &str| {
+        let tap = fleet.tap_with(&Mint::of(appid));
+        let request = LoginRequest { appid: Some(app_id(appid)), ..request(&tap.code) };
+        fleet.publish(&request).await;
+        fleet.result(&request.request_id).await
+    };
+    stop(48001);
+    for _ in 0..30 {
+        let Outcome::Failed(told) = login(APP).await.outcome else { panic!("it fails") };
+        let errcode = told.answer.expect("WeChat's refusal").errcode;
+        assert_eq!((told.reason, told.advice, errcode), (Reason::NotAllowed, Advice::FixSetup, 48001));
+        assert!(told.detail.expect("words").contains("may not call this"));
+        assert_eq!(login(SISTER).await.outcome.as_str(), "succeeded");
+    }
+    let asked = fleet.simulator.asked_without_codes().phone.by_errcode[&48001];
+    assert!((3..=8).contains(&asked), "three times, and a probe now and then: {asked}");
+    fleet.simulator.clear_moods();
+    eventually("it is served again", async || login(APP).await.outcome.as_str() == "succeeded").await;
+
+    stop(45011);
+    let taps = fleet.simulator.mint_many(&Mint::of(APP), 40).expect("it knows the app");
+    let throttled: Vec<_> =
+        taps.iter().map(|tap| LoginRequest { appid: Some(app_id(APP)), ..request(&tap.code) }).collect();
+    for request in &throttled {
+        fleet.publish(request).await;
+        assert_eq!(login(SISTER).await.outcome.as_str(), "succeeded");
+    }
+    for request in &throttled {
+        assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "throttled");
+    }
+    let asked = fleet.simulator.asked_without_codes().phone.by_errcode[&45011];
+    assert!(asked < 40, "a login waits for the pause to end, or is told: {asked}");
+}
+
+#[tokio::test]
+async fn a_token_in_memory_serves_on_while_redis_is_away_and_none_is_fetched_because_of_it() {
+    let fleet = Plan { workers: 2, durable_store: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let outcomes = steady_load(&fleet, 4, 10, |_| {}).await;
+    all_succeeded(&outcomes);
+    for away in [Duration::from_millis(500), Duration::from_secs(3)] {
+        fleet.redis().kill();
+        let requests: Vec<_> = (0..20).map(|_| request(&fleet.tap().code)).collect();
+        for request in &requests {
+            fleet.publish(request).await;
+        }
+        sleep(away).await;
+        fleet.redis().restart();
+        for request in &requests {
+            assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+        }
+    }
+    assert_eq!(fleet.simulator.asked_without_codes().stable_token.calls, 1);
 }

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use quicklogin::backend::Backend;
 use quicklogin::clock;
-use quicklogin::gateway::{self, Keys};
+use quicklogin::gateway::{self, AppIds, Keys};
 use quicklogin::login::{AppId, Code, LoginRequest, LoginResult, RequestId};
 use quicklogin::meters::Meters;
 use quicklogin::ops::Readiness;
@@ -178,7 +178,7 @@ impl Fleet {
         let parts = gateway::Parts {
             queue: self.queue.clone(),
             store: self.store.clone(),
-            apps: self.plan.apps.iter().map(|(appid, _)| app_id(appid)).collect(),
+            apps: AppIds::new(self.plan.apps.iter().map(|(appid, _)| app_id(appid)).collect()),
             code_life: self.plan.limits.code_life,
             result_ttl: self.plan.limits.result_ttl,
             keys: Keys::new(&keys),
