@@ -11,6 +11,8 @@ mod promises;
 mod pushes;
 mod reasons;
 mod reconnect;
+mod reload;
 mod secrecy;
 mod support;
+mod token_commands;
 mod tokens;

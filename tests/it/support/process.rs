@@ -79,6 +79,11 @@ impl Process {
         self.frozen = false;
     }
 
+    /// SIGHUP, as an operator's word that the settings have changed.
+    pub(crate) fn hang_up(&mut self) {
+        signal(self.child.id(), libc::SIGHUP).expect("it is our child");
+    }
+
     /// SIGTERM, as an operator's stop would be.
     pub(crate) fn terminate(&mut self) {
         signal(self.child.id(), libc::SIGTERM).expect("it is our child");

@@ -33,9 +33,14 @@ pub(crate) struct Ended {
 impl Site {
     /// A site with these settings.
     pub(crate) fn with(settings: &str) -> Self {
-        let folder = folder("site");
-        fs::write(folder.path().join("quicklogin.toml"), settings).expect("the folder is ours to write");
-        Self { folder, started: std::cell::Cell::new(0) }
+        let site = Self { folder: folder("site"), started: std::cell::Cell::new(0) };
+        site.change(settings);
+        site
+    }
+
+    /// Replaces the settings; who runs already reads them when told to.
+    pub(crate) fn change(&self, settings: &str) {
+        fs::write(self.path().join("quicklogin.toml"), settings).expect("the folder is ours to write");
     }
 
     pub(crate) fn path(&self) -> &Path {
