@@ -13,6 +13,7 @@ mod reasons;
 mod reconnect;
 mod reload;
 mod secrecy;
+mod shares;
 mod support;
 mod token_commands;
 mod tokens;
