@@ -27,6 +27,8 @@ struct Inner {
     requeued: Counter,
     submitted: Family<SubmitLabel, Counter>,
     polls_waiting: Gauge,
+    waiting_for_share: Gauge,
+    declined: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,8 +53,9 @@ impl Meters {
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let (logins, answers, submitted) = (Family::default(), Family::default(), Family::default());
         let (in_hand_seconds, exchange_seconds) = (seconds(), seconds());
-        let (in_hand, polls_waiting) = (Gauge::default(), Gauge::default());
+        let (in_hand, polls_waiting, waiting_for_share) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (tokens_fetched, dead_letters, requeued) = (Counter::default(), Counter::default(), Counter::default());
+        let declined = Counter::default();
         registry.register("logins", "Logins concluded by this worker, by outcome", logins.clone());
         registry.register("logins_in_hand", "Logins that this worker works on now", in_hand.clone());
         registry.register("login_in_hand_seconds", "Time from delivery to settlement", in_hand_seconds.clone());
@@ -65,6 +68,16 @@ impl Meters {
         );
         registry.register("dead_letters", "Messages without a usable request id", dead_letters.clone());
         registry.register("requeued", "Deliveries given back to the queue", requeued.clone());
+        registry.register(
+            "logins_waiting_for_share",
+            "Logins that this worker took and that wait for a slot of their app's share",
+            waiting_for_share.clone(),
+        );
+        registry.register(
+            "logins_declined",
+            "Logins answered without asking, since their app's share of this worker was taken",
+            declined.clone(),
+        );
         registry.register("submitted", "Login requests answered by this gateway, by HTTP status", submitted.clone());
         registry.register("polls_waiting", "Callers that wait for a result at this gateway", polls_waiting.clone());
         Self(Arc::new(Inner {
@@ -79,6 +92,8 @@ impl Meters {
             requeued,
             submitted,
             polls_waiting,
+            waiting_for_share,
+            declined,
         }))
     }
 
@@ -112,6 +127,17 @@ impl Meters {
     /// A delivery was given back.
     pub fn requeued(&self) {
         self.0.requeued.inc();
+    }
+
+    /// A login waits for a slot of its app's share until this guard is dropped.
+    pub fn wait_for_share(&self) -> WaitsForShare {
+        self.0.waiting_for_share.inc();
+        WaitsForShare { meters: self.clone() }
+    }
+
+    /// A login was answered without asking, since its app's share was taken.
+    pub fn declined(&self) {
+        self.0.declined.inc();
     }
 
     /// The gateway answered a submission with this HTTP status.
@@ -149,5 +175,16 @@ impl Drop for InHand {
         let inner = &self.meters.0;
         inner.in_hand.dec();
         inner.in_hand_seconds.observe(self.since.elapsed().as_secs_f64());
+    }
+}
+
+/// One login that waits for a slot of its app's share.
+pub struct WaitsForShare {
+    meters: Meters,
+}
+
+impl Drop for WaitsForShare {
+    fn drop(&mut self) {
+        self.meters.0.waiting_for_share.dec();
     }
 }

@@ -1,7 +1,8 @@
 //! Where login requests wait: RabbitMQ for a fleet, memory for one process.
 //!
 //! Only this file knows that there are two. Both deliver at least once, refuse what does not fit, and put a delivery
-//! back that was dropped unsettled. RabbitMQ is also told how much may be in hand; in memory, the slots bound that.
+//! back that was dropped unsettled. RabbitMQ is also told how much may be in hand; in memory, the worker's places bound
+//! that.
 
 mod memory;
 mod rabbit;

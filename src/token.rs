@@ -100,6 +100,11 @@ impl Tokens {
         }
     }
 
+    /// Whether there is only one app.
+    pub fn is_only_one(&self) -> bool {
+        self.0.apps.len() == 1
+    }
+
     /// The app's token: from memory nearly always, else fetched within `until`.
     pub async fn current(&self, appid: &AppId, until: Instant) -> Result<AccessToken, TokenFault> {
         let app = self.known(appid);

@@ -1,10 +1,13 @@
 //! The line: decode → claim → exchange ⇄ judge → record → settle.
 //!
-//! [`work`] is the only place that takes, bounds, spawns and settles; [`Worker::handle`] only borrows the delivery and
-//! says what is to become of it. What happens between claim and conclusion is in `asking`.
+//! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
+//! says what is to become of it. What happens before the claim is in `arriving`, what happens between claim and
+//! conclusion in `asking`; `shares` says who may ask.
 
+mod arriving;
 mod asking;
 mod recording;
+mod shares;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +19,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::login::{Failure, LoginRequest, Outcome, Reason, RequestId, SealingKey, Undecodable};
+use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Settlement};
 use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
 use crate::token::Tokens;
 use crate::verdict::History;
 use crate::wechat::Client;
+use arriving::{Arrived, Login, Turn};
+use shares::{Shares, Slot};
 
 /// A lease outlasts the longest call by this much: time to send the call and to record its answer.
 const LEASE_MARGIN: Duration = Duration::from_millis(1500);
@@ -77,13 +82,16 @@ pub struct Stop {
     pub hard: CancellationToken,
 }
 
-/// Takes deliveries and works on at most `slots` of them at once, until the soft stop; returns when all are settled.
+/// Takes deliveries and asks for at most `slots` of their logins at once, until the soft stop; returns when all are
+/// settled. A place first, a delivery second, and its login has its standing before the next one is taken.
 pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &Stop) {
-    let free = Arc::new(Semaphore::new(slots));
+    let free = Arc::new(Semaphore::new(places(slots)));
+    let shares = Shares::new(slots, worker.0.meters.clone());
     let in_hand = TaskTracker::new();
-    while let Some(slot) = free_slot(&free, stop).await {
+    while let Some(place) = free_place(&free, stop).await {
         let Some(delivery) = consumer.next().await else { break };
-        in_hand.spawn(worker.clone().work_on(delivery, slot, stop.hard.clone()));
+        let Some(arrived) = worker.arrive(&delivery, &shares, &stop.soft).await else { break };
+        in_hand.spawn(worker.clone().work_on(delivery, arrived, place, stop.clone()));
     }
     consumer.give_back();
     in_hand.close();
@@ -92,11 +100,16 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
     consumer.close(LEASE_MARGIN).await;
 }
 
-async fn free_slot(free: &Arc<Semaphore>, stop: &Stop) -> Option<OwnedSemaphorePermit> {
+/// How many deliveries are in hand at most: one in each slot, and those that wait for one or need none.
+fn places(slots: usize) -> usize {
+    slots + shares::room(slots)
+}
+
+async fn free_place(free: &Arc<Semaphore>, stop: &Stop) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         biased;
         () = stop.soft.cancelled() => None,
-        slot = Arc::clone(free).acquire_owned() => slot.ok(),
+        place = Arc::clone(free).acquire_owned() => place.ok(),
     }
 }
 
@@ -106,12 +119,19 @@ impl Worker {
         Self(Arc::new(parts))
     }
 
-    async fn work_on(self, delivery: Delivery, slot: OwnedSemaphorePermit, hard: CancellationToken) {
+    /// How many deliveries to consume at once for so many slots: a little more than can be in hand, so that none of
+    /// them waits for the broker.
+    pub fn prefetch(&self, slots: u16) -> u16 {
+        let in_hand = if self.0.tokens.is_only_one() { usize::from(slots) } else { places(usize::from(slots)) };
+        u16::try_from(in_hand + usize::from(slots / 4)).unwrap_or(u16::MAX)
+    }
+
+    async fn work_on(self, delivery: Delivery, arrived: Arrived, place: OwnedSemaphorePermit, stop: Stop) {
         let _in_hand = self.0.meters.take_in_hand();
         let settlement = tokio::select! {
             biased;
-            settlement = self.handle(&delivery, &hard) => settlement,
-            () = last_words(&hard) => Settlement::Requeue,
+            settlement = self.handle(&delivery, arrived, &stop) => settlement,
+            () = last_words(&stop.hard) => Settlement::Requeue,
         };
         match settlement {
             Settlement::Requeue => self.0.meters.requeued(),
@@ -119,33 +139,48 @@ impl Worker {
             Settlement::Ack => {}
         }
         delivery.settle(settlement).await;
-        drop(slot);
+        drop(place);
     }
 
-    /// Walks one login from its delivery to its result. After `hard`, it may also be given back.
-    pub async fn handle(&self, delivery: &Delivery, hard: &CancellationToken) -> Settlement {
-        let began = Instant::now();
-        let (id, decoded) = match LoginRequest::decode(&delivery.body) {
-            Ok(request) => (request.request_id.clone(), Ok(request)),
-            Err(Undecodable::Invalid { request_id, problem }) => (request_id, Err(problem)),
-            Err(Undecodable::Unkeyed { problem }) => {
+    /// Says what is to become of a delivery: at once, or when its login has its result. At the soft stop, one that
+    /// still waits for its turn is given back; at the hard stop, each may be.
+    async fn handle(&self, delivery: &Delivery, arrived: Arrived, stop: &Stop) -> Settlement {
+        match arrived {
+            Arrived::Nobodys { problem } => {
                 warn!(problem, bytes = delivery.body.len(), "a message without a usable request id is a dead letter");
-                return Settlement::Dead { reason: problem };
+                Settlement::Dead { reason: problem }
             }
-        };
+            Arrived::Login(login, standing) => match self.turn(&login, standing, &stop.soft).await {
+                Some(turn) => self.walk(delivery, &login, &turn, &stop.hard).await,
+                None => Settlement::Requeue,
+            },
+        }
+    }
+
+    /// Walks one login from its claim to its result. After `hard`, it may also be given back.
+    async fn walk(&self, delivery: &Delivery, login: &Login, turn: &Turn, hard: &CancellationToken) -> Settlement {
+        let Login { id, request, since } = login;
         let mut history = History::default();
         loop {
-            let Some((claimed, leased_until)) = self.claim(&id).await else { return Settlement::Ack };
+            let Some((claimed, leased_until)) = self.claim(id).await else { return Settlement::Ack };
             history.learn(claimed.asked, claimed.unheard);
-            let outcome = match &decoded {
-                Err(problem) => Some(unasked(Reason::InvalidRequest, problem)),
-                Ok(request) => self.conclude(request, delivery, &claimed, leased_until, &mut history, hard).await,
+            let outcome = match (request, turn) {
+                (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
+                (Ok(request), Turn::Declined) => Some(self.decline(request, &history)),
+                (Ok(request), Turn::Ask(slot)) => {
+                    let asking = slot.as_ref().map(Slot::ask);
+                    let outcome = self.conclude(request, delivery, &claimed, leased_until, &mut history, hard).await;
+                    if let (Some(asking), Some(Outcome::Succeeded(_)), 1) = (asking, &outcome, history.asked) {
+                        asking.succeeded_at_once();
+                    }
+                    outcome
+                }
             };
             match outcome {
                 Some(outcome) => {
-                    let result = self.result(&id, decoded.as_ref().ok(), outcome, history.asked);
+                    let result = self.result(id, request.as_ref().ok(), outcome, history.asked);
                     match self.record(&result, &claimed).await {
-                        Recorded::Written => self.log(&result, delivery, began),
+                        Recorded::Written => self.log(&result, delivery, *since),
                         Recorded::Kept | Recorded::NotMine => debug!(request_id = %id, "concluded by somebody else"),
                     }
                     return Settlement::Ack;

@@ -105,10 +105,9 @@ impl Process {
         Ok(Worker::new(worker::Parts { store, tokens, client, limits, sealing, simulated, meters }))
     }
 
-    /// A consumer that has a little more in hand than there are slots, so that no slot waits for the broker.
-    pub(super) fn consume(&self, opened: &Opened) -> Consumer {
-        let slots = self.settings.worker.slots;
-        opened.queue.consume(slots.saturating_add(slots / 4), self.shutdown.stop.soft.clone())
+    /// A consumer with as much in hand as this worker wants.
+    pub(super) fn consume(&self, opened: &Opened, worker: &Worker) -> Consumer {
+        opened.queue.consume(worker.prefetch(self.settings.worker.slots), self.shutdown.stop.soft.clone())
     }
 
     /// Takes logins until the soft stop, and finishes them.

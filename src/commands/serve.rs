@@ -28,7 +28,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let opened = process.open(backend)?;
     let apps: Vec<_> = upstream.apps.iter().map(|app| app.appid.clone()).collect();
     let worker = process.worker(&opened, upstream)?;
-    let consumer = process.consume(&opened);
+    let consumer = process.consume(&opened, &worker);
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);

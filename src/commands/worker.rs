@@ -18,7 +18,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.stop_on_signals()?;
     let opened = process.open(backend)?;
     let worker = process.worker(&opened, upstream)?;
-    let consumer = process.consume(&opened);
+    let consumer = process.consume(&opened, &worker);
     process.announce(&consumer);
     serve_ops(process, process.readiness(&opened, false, Some(&consumer))).await;
     process.work(worker, consumer).await;

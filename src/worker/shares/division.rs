@@ -1,0 +1,189 @@
+//! The rules by which slots and room are divided among apps. Pure: time is a parameter, and nothing here waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::login::AppId;
+use crate::worker::shares::pace::{self, Pace};
+
+/// An app may hold so many times what stays free.
+const TIMES_FREE: u32 = 3;
+
+/// Who holds which of the slots, and who waits for one.
+pub(super) struct Division {
+    slots_free: u32,
+    room_free: u32,
+    shares: Vec<Share>,
+    by_app: HashMap<AppId, usize>,
+    /// The shares with logins that wait, each once; the next slot is offered to the first.
+    turns: VecDeque<usize>,
+    last_ticket: u64,
+}
+
+/// What one app has.
+#[derive(Default)]
+struct Share {
+    held: u32,
+    /// Of those, how many wait for WeChat.
+    asking: u32,
+    waiting: VecDeque<Ticket>,
+    pace: Pace,
+}
+
+struct Ticket {
+    number: u64,
+    granted: oneshot::Sender<()>,
+}
+
+/// What a login was given.
+pub(super) enum Entered {
+    Slot,
+    Room { ticket: u64, granted: oneshot::Receiver<()> },
+    Declined,
+}
+
+impl Division {
+    pub(super) fn new(slots: u32, room: u32) -> Self {
+        Self {
+            slots_free: slots,
+            room_free: room,
+            shares: vec![],
+            by_app: HashMap::new(),
+            turns: VecDeque::new(),
+            last_ticket: 0,
+        }
+    }
+
+    /// The app's share. There are never more of them than apps are configured.
+    pub(super) fn share_of(&mut self, appid: &AppId) -> usize {
+        if let Some(share) = self.by_app.get(appid) {
+            return *share;
+        }
+        self.shares.push(Share::default());
+        self.by_app.insert(appid.clone(), self.shares.len() - 1);
+        self.shares.len() - 1
+    }
+
+    /// None: there is nothing for it now, and its app is not slow.
+    pub(super) fn enter(&mut self, share: usize, alone: bool, now: Instant) -> Option<Entered> {
+        let Share { held, waiting, .. } = &self.shares[share];
+        let has_slot = if alone { self.slots_free > 0 } else { fits(*held, self.slots_free) };
+        if has_slot && waiting.is_empty() {
+            self.take_slot(share, now);
+            return Some(Entered::Slot);
+        }
+        // An app that is alone harms nobody: its logins wait where they are, in the queue.
+        if alone {
+            return None;
+        }
+        let has_room = fits(waiting.len() as u32, self.room_free);
+        match self.is_slow(share, now) {
+            _ if has_room => Some(self.take_room(share)),
+            true => Some(Entered::Declined),
+            false => None,
+        }
+    }
+
+    /// A login gives its slot back.
+    pub(super) fn leave(&mut self, share: usize, now: Instant) {
+        let left = &mut self.shares[share];
+        left.pace.end(left.held, now);
+        left.held -= 1;
+        self.slots_free += 1;
+        self.grant(now);
+    }
+
+    /// A login waits no more; if it was granted a slot meanwhile, it gives it back.
+    pub(super) fn withdraw(&mut self, share: usize, ticket: u64, now: Instant) {
+        let waiting = &mut self.shares[share].waiting;
+        match waiting.iter().position(|waits| waits.number == ticket) {
+            Some(place) => {
+                waiting.remove(place);
+                self.room_free += 1;
+                if waiting.is_empty() {
+                    self.turns.retain(|waits| *waits != share);
+                }
+            }
+            None => self.leave(share, now),
+        }
+    }
+
+    pub(super) fn begin_asking(&mut self, share: usize) {
+        self.shares[share].asking += 1;
+    }
+
+    pub(super) fn end_asking(&mut self, share: usize, succeeded_in: Option<Duration>, now: Instant) {
+        let share = &mut self.shares[share];
+        share.asking -= 1;
+        if let Some(took) = succeeded_in {
+            share.pace.succeed(took, now);
+        }
+    }
+
+    fn take_slot(&mut self, share: usize, now: Instant) {
+        let taken = &mut self.shares[share];
+        taken.pace.begin(taken.held, now);
+        taken.held += 1;
+        self.slots_free -= 1;
+    }
+
+    fn take_room(&mut self, share: usize) -> Entered {
+        self.room_free -= 1;
+        self.last_ticket += 1;
+        let ((granted_sender, granted), number) = (oneshot::channel(), self.last_ticket);
+        let waiting = &mut self.shares[share].waiting;
+        if waiting.is_empty() {
+            self.turns.push_back(share);
+        }
+        waiting.push_back(Ticket { number, granted: granted_sender });
+        Entered::Room { ticket: number, granted }
+    }
+
+    /// Gives free slots to those who wait: one to each app in turn, until none may have more.
+    fn grant(&mut self, now: Instant) {
+        let mut passed_over = 0;
+        while passed_over < self.turns.len() {
+            let share = self.turns.pop_front().expect("it is longer than what was passed over");
+            passed_over += 1;
+            if fits(self.shares[share].held, self.slots_free) {
+                let ticket = self.shares[share].waiting.pop_front().expect("only those that wait have a turn");
+                self.room_free += 1;
+                self.take_slot(share, now);
+                // It has just withdrawn? Then it finds its ticket gone, and gives the slot back.
+                let _ = ticket.granted.send(());
+                passed_over = 0;
+            }
+            if !self.shares[share].waiting.is_empty() {
+                self.turns.push_back(share);
+            }
+        }
+    }
+
+    fn is_slow(&mut self, share: usize, now: Instant) -> bool {
+        let Share { held, asking, .. } = self.shares[share];
+        // Do most that hold slots wait for the store, or for somebody else's claim? Then it is not WeChat that is slow.
+        let waits_for_wechat = asking * 2 >= held;
+        if let Some(take) = self.shares[share].pace.suspect(held, waits_for_wechat, now) {
+            let bound = pace::slow_from(self.quickest_but(share, now));
+            self.shares[share].pace.look(take, bound, now);
+        }
+        self.shares[share].pace.is_slow()
+    }
+
+    /// How quickly logins succeed at the app where they do so best, other than this one.
+    fn quickest_but(&self, share: usize, now: Instant) -> Option<Duration> {
+        let others = self.shares.iter().enumerate().filter(|(other, _)| *other != share);
+        others.filter_map(|(_, other)| other.pace.succeeds_in(now)).min()
+    }
+}
+
+/// Whether somebody who holds so much may have one more of what is free. The first one always.
+fn fits(held: u32, free: u32) -> bool {
+    free > 0 && (held == 0 || held < TIMES_FREE.saturating_mul(free - 1))
+}
+
+#[cfg(test)]
+mod tests;
