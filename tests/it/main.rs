@@ -8,5 +8,6 @@ mod promises;
 mod reasons;
 mod reconnect;
 mod secrecy;
+mod shares;
 mod support;
 mod tokens;
