@@ -1,11 +1,12 @@
-//! Who may hold how many of a worker's slots, so that an app whose logins hang, are throttled or get no token cannot take
-//! those of the others. What is done in a slot is none of its business.
+//! Who may hold how many of a worker's slots, so that an app whose logins hang, are throttled or get no token cannot
+//! take those of the others. What is done in a slot is none of its business.
 //!
-//! As in the buffers of a network switch, an app may hold three times as many slots as stay free: one busy app has three
-//! quarters of them, each of n such apps 3/(1+3n), and there is a free slot for a newcomer. What has no slot waits in the
-//! room, which is shared by the same rule, and a slot that is freed goes to the apps that wait in turn. An app whose part
-//! of the room is full stops the line for the moment that its next login needs to end; where its logins end too slowly
-//! for that (`pace` says when), it is declined instead. `division` has the rules, and here are the handles on it.
+//! As in the buffers of a network switch, an app may hold three times as many slots as stay free: one busy app has
+//! three quarters of them, each of n such apps 3/(1+3n), and there is a free slot for a newcomer. What has no slot
+//! waits in the room, which is shared by the same rule, and a slot that is freed goes to the apps that wait in turn. An
+//! app whose part of the room is full stops the line for the moment that its next login needs to end; where its logins
+//! end too slowly for that (`pace` says when), it is declined instead. `division` has the rules, and here are the
+//! handles on it.
 
 mod division;
 mod pace;

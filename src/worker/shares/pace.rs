@@ -1,10 +1,10 @@
 //! Whether an app is slow: its logins end so seldom that the line cannot wait for them. Pure: time is a parameter.
 //!
-//! An app's logins are measured in turns. A turn is over when as many have ended as are in hand, and the time that slots
-//! were held in it, divided by their number, is what a login takes on average, however few of many hang and whether they
-//! end all at once or one by one. What is long is told by the other apps: four times what a login takes where logins
-//! succeed best. So a WeChat that is slow for everybody makes no app slow, and an app that is slow beside others is found
-//! out soon.
+//! An app's logins are measured in turns. A turn is over when as many have ended as are in hand, and the time that
+//! slots were held in it, divided by their number, is what a login takes on average, however few of many hang and
+//! whether they end all at once or one by one. What is long is told by the other apps: four times what a login takes
+//! where logins succeed best. So a WeChat that is slow for everybody makes no app slow, and an app that is slow beside
+//! others is found out soon.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const SLOW_AT_LEAST: Duration = Duration::from_millis(300);
 const SLOW_AT_MOST: Duration = Duration::from_secs(2);
 /// Successes of so long ago tell nothing of now.
 const OF_LATE: Duration = Duration::from_secs(10);
-/// An app is slow when it was seen to be so many times in a row, so far apart at least: a process that stood still for a
-/// while first takes in what came meanwhile.
+/// An app is slow when it was seen to be so many times in a row, so far apart at least: a process that stood still for
+/// a while first takes in what came meanwhile.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
@@ -75,8 +75,8 @@ impl Pace {
         self.success.filter(|(_, last)| now - *last < OF_LATE).map(|(took, _)| took)
     }
 
-    /// Of an app that holds so many slots and has none for its next login: what its logins take, if that may be too long
-    /// and it is WeChat that they wait for.
+    /// Of an app that holds so many slots and has none for its next login: what its logins take, if that may be too
+    /// long and it is WeChat that they wait for.
     pub(super) fn suspect(&mut self, held: u32, waits_for_wechat: bool, now: Instant) -> Option<Duration> {
         self.count(held, now);
         if !waits_for_wechat {
