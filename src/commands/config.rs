@@ -46,8 +46,7 @@ fn who_can_start(settings: &Settings) -> Result<&'static str, CommandError> {
     if settings.apps.is_empty() && !settings.backend()?.is_embedded() {
         return Err(no_app());
     }
-    let secretless = settings.apps.iter().all(|app| app.secret.is_none() && app.secret_file.is_none());
-    if secretless && !settings.apps.is_empty() {
+    if settings.lacks_every_secret() {
         return Ok(", without secrets: for a gateway only");
     }
     settings.apps()?;

@@ -36,6 +36,14 @@ impl Settings {
         self.apps.iter().map(|entry| Ok(App { appid: entry.appid.clone(), source: self.source(entry)? })).collect()
     }
 
+    /// Whether there are apps that want secrets, and none has one: such settings are a gateway's.
+    pub fn lacks_every_secret(&self) -> bool {
+        let wanted = self.apps.iter().any(|app| app.token != TokenSource::External);
+        let of_platforms =
+            self.platforms.iter().any(|platform| platform.secret.is_some() || platform.secret_file.is_some());
+        wanted && !of_platforms && !self.apps.iter().any(AppEntry::has_secret)
+    }
+
     fn source(&self, entry: &AppEntry) -> Result<Source, BadSettings> {
         Ok(match entry.token {
             TokenSource::Stable => Source::Stable { secret: entry.secret()?, may_force: entry.force_refresh },

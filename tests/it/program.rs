@@ -53,6 +53,10 @@ fn the_demo_runs_on_rabbitmq_and_redis_and_leaves_no_queue_behind() {
     assert!(Broker::shared().queue_depths(&servers.vhost).is_empty());
 }
 
+fn app_with(more: &str) -> String {
+    format!("[[apps]]\nappid = \"wx1\"\n{more}\n")
+}
+
 #[test]
 fn mistakes_in_the_settings_end_with_2_and_a_hint() {
     let half = "rabbitmq.url = \"amqp://127.0.0.1\"";
@@ -166,6 +170,42 @@ fn a_platforms_message_keys_are_a_gateways_affair_and_may_stand_in_files() {
     std::fs::write(site.path().join("key"), "k".repeat(43) + "\n").expect("the folder is ours to write");
     let good = site.run(&["config", "check"]);
     assert_eq!(good.code, Some(0), "{}", good.stderr);
+}
+
+#[test]
+fn mistakes_about_where_a_token_comes_from_end_with_2_and_a_hint() {
+    let rows = [
+        ("token = \"external\"", "does not say where it is"),
+        ("token = \"external\"\nexternal.preset = \"wxjava\"", "neither redis.url"),
+        ("token = \"external\"\nexternal.preset = \"other\"", "preset"),
+        ("token = \"external\"\nexternal = {key = \"k\", url = \"u\"}", "more than one"),
+        ("token = \"external\"\nexternal.url = \"tokens\"", "is not a URL"),
+        ("token = \"external\"\nexternal.preset = \"powerwechat\"\nexternal.redis_url = \"redis://x\"", "needs secret"),
+        ("secret = \"s\"\nexternal.key = \"k\"", "only for token = \"external\""),
+        ("token = \"authorizer\"\nsecret = \"s\"", "the platform of app wx1"),
+        ("token = \"classic\"\nsecret = \"s\"\nforce_refresh = true", "force_refresh"),
+    ];
+    for (settings, expected) in rows {
+        let ended = Site::with(&app_with(settings)).run(&["config", "check"]);
+        let said = &ended.stderr;
+        assert_eq!(ended.code, Some(2), "{settings}: {said}");
+        assert!(said.contains("error: ") && said.contains("\nhint: ") && said.contains(expected), "{settings}: {said}");
+    }
+}
+
+#[test]
+fn settings_without_secrets_are_a_gateways_unless_no_app_wants_one() {
+    let rows = [
+        (app_with(""), ", without secrets: for a gateway only"),
+        (app_with("token = \"authorizer\""), ", without secrets: for a gateway only"),
+        (app_with("secret = \"s\""), "1 app\n"),
+        (app_with("token = \"external\"\nexternal.url = \"https://tokens.example/{appid}\""), "1 app\n"),
+        (format!("{}[[platforms]]\nappid = \"wx2\"\nsecret = \"s\"", app_with("token = \"authorizer\"")), "1 app\n"),
+    ];
+    for (settings, expected) in rows {
+        let ended = Site::with(&settings).run(&["config", "check"]);
+        assert_eq!((ended.code, ended.stdout.contains(expected)), (Some(0), true), "{settings}{}", ended.stdout);
+    }
 }
 
 #[test]
