@@ -9,13 +9,14 @@ mod rabbit;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use memory::MemoryQueue;
 pub use rabbit::{BadQueueUrl, RabbitQueue, RabbitSettings};
 
-use crate::login::{LoginRequest, UnixMs};
+use crate::login::{LoginRequest, RequestId, UnixMs};
 use crate::traceparent::Traceparent;
 
 /// A handle on the queue; cheap to clone.
@@ -36,6 +37,16 @@ pub enum PublishFault {
     /// It did not confirm in time, is not there, or has no such queue.
     #[error("the queue is away: {0}")]
     Away(String),
+}
+
+/// A result that a worker could not write before it stopped, on its way to one that can. JSON as it stands in the store,
+/// the phone number sealed where results are.
+#[derive(Debug, Clone)]
+pub struct HeldResult {
+    /// Whose result it is.
+    pub request_id: RequestId,
+    /// What is to be written.
+    pub json: Bytes,
 }
 
 /// What is to become of a delivery.
@@ -102,6 +113,22 @@ impl Queue {
         match self {
             Self::Memory(memory) => Consumer::Memory(memory.consume(stop)),
             Self::Rabbit(rabbit) => Consumer::Rabbit(rabbit.consume(in_hand, stop)),
+        }
+    }
+
+    /// Hands a result over to whichever worker can write it. Returns when the queue has taken responsibility.
+    pub async fn hand_over(&self, held: &HeldResult) -> Result<(), PublishFault> {
+        match self {
+            Self::Memory(_) => Err(PublishFault::Away("nothing survives this process".into())),
+            Self::Rabbit(rabbit) => rabbit.hand_over(held).await,
+        }
+    }
+
+    /// What was handed over, at most `in_hand` of it unsettled at once. None where nothing can have been.
+    pub fn consume_handed_over(&self, in_hand: u16, stop: CancellationToken) -> Option<Consumer> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Rabbit(rabbit) => Some(Consumer::Rabbit(rabbit.consume_handed_over(in_hand, stop))),
         }
     }
 

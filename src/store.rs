@@ -58,6 +58,14 @@ pub struct Claimed {
     pub unheard: bool,
 }
 
+impl Claimed {
+    /// Nobody's claim: for a result whose worker is gone. A success is written all the same; a failure, unless somebody
+    /// else has claimed the login since.
+    pub fn nobodys() -> Self {
+        Self { owner: String::new(), asked: 0, unheard: false }
+    }
+}
+
 /// What became of a result that was to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {

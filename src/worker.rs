@@ -7,6 +7,7 @@
 mod arriving;
 mod asking;
 mod calls;
+mod handed_over;
 mod recording;
 mod shares;
 
@@ -20,11 +21,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 pub use calls::Calls;
+pub use handed_over::record_handed_over;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
 use crate::meters::Meters;
-use crate::queue::{Consumer, Delivery, Settlement};
+use crate::queue::{Consumer, Delivery, Queue, Settlement};
 use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
 use crate::token::Tokens;
 use crate::verdict::History;
@@ -39,7 +41,7 @@ const CLAIM_KEPT_AFTER: Duration = Duration::from_secs(60);
 /// How often a worker looks whether the one that is asking has finished.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// From the hard stop to the end of everything in hand.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pauses while the store is away.
 const STORE_AWAY: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
@@ -62,6 +64,8 @@ pub struct Worker(Arc<Parts>);
 pub struct Parts {
     /// Where claims and results are.
     pub store: Store,
+    /// Where results go that cannot be written before a stop.
+    pub queue: Queue,
     /// The access tokens of the apps.
     pub tokens: Tokens,
     /// WeChat.
@@ -189,9 +193,12 @@ impl Worker {
             match outcome {
                 Some(outcome) => {
                     let result = self.result(id, request.as_ref().ok(), outcome, history.asked);
-                    match self.record(&result, &claimed).await {
-                        Recorded::Written => self.log(&result, delivery, *since),
-                        Recorded::Kept | Recorded::NotMine => debug!(request_id = %id, "concluded by somebody else"),
+                    match self.record(&result, &claimed, hard).await {
+                        Some(Recorded::Written) => self.log(&result, delivery, *since),
+                        Some(Recorded::Kept | Recorded::NotMine) => {
+                            debug!(request_id = %id, "concluded by somebody else");
+                        }
+                        None => return Settlement::Requeue,
                     }
                     return Settlement::Ack;
                 }

@@ -25,6 +25,8 @@ use crate::worker::{self, Worker};
 /// The app that the simulator knows when none is configured.
 pub(super) const SIMULATED_APPID: &str = "wx0123456789abcdef";
 const SIMULATED_SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// So many results of stopped workers are in hand at once.
+const HANDED_OVER_IN_HAND: u16 = 16;
 /// Background work that has not ended in this time after a stop is left behind.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -108,7 +110,8 @@ impl Process {
         let tokens = self.tokens(apps, &store, &client);
         let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
         let calls = worker::Calls::default();
-        Ok(Worker::new(worker::Parts { store, tokens, client, calls, limits, sealing, simulated, meters }))
+        let queue = opened.queue.clone();
+        Ok(Worker::new(worker::Parts { store, queue, tokens, client, calls, limits, sealing, simulated, meters }))
     }
 
     /// The tokens of `apps`, shared through `store`.
@@ -131,9 +134,23 @@ impl Process {
     }
 
     /// Takes logins until the soft stop, and finishes them.
-    pub(super) fn work(&self, worker: Worker, consumer: Consumer) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn work(
+        &self,
+        opened: &Opened,
+        worker: Worker,
+        consumer: Consumer,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (slots, stop) = (usize::from(self.settings.worker.slots), self.shutdown.stop.clone());
-        async move { worker::work(worker, consumer, slots, &stop).await }
+        let handed_over = opened.queue.consume_handed_over(HANDED_OVER_IN_HAND, stop.soft.clone());
+        async move {
+            let others = worker.clone();
+            let for_others = async {
+                if let Some(handed_over) = handed_over {
+                    worker::record_handed_over(others, handed_over, &stop).await;
+                }
+            };
+            tokio::join!(worker::work(worker, consumer, slots, &stop), for_others);
+        }
     }
 
     pub(super) fn gateway(

@@ -110,7 +110,7 @@ async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, St
     let consumer = process.consume(opened, &worker);
     let readiness = process.readiness(opened, true, Some(&consumer));
     let tracker = &process.shutdown.tracker;
-    tracker.spawn(process.work(worker, consumer));
+    tracker.spawn(process.work(opened, worker, consumer));
     let listener = listen(anywhere, "the gateway").await?;
     let url = format!("http://{}", address(&listener)?);
     let parts = process.gateway(opened, apps, readiness)?;

@@ -74,7 +74,7 @@ impl Args {
 fn start_worker(process: &Process, opened: &Opened) -> Result<(), CommandError> {
     let worker = process.worker(opened, process.wechat()?)?;
     let consumer = process.consume(opened, &worker);
-    process.shutdown.tracker.spawn(process.work(worker, consumer));
+    process.shutdown.tracker.spawn(process.work(opened, worker, consumer));
     Ok(())
 }
 

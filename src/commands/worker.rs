@@ -22,7 +22,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let consumer = process.consume(&opened, &worker);
     process.announce(&consumer);
     serve_ops(process, process.readiness(&opened, false, Some(&consumer))).await;
-    process.work(worker, consumer).await;
+    process.work(&opened, worker, consumer).await;
     process.finish().await;
     Ok(())
 }

@@ -38,6 +38,7 @@ pub struct Rabbitmq {
     pub routing_key: String,
     pub queue: String,
     pub dead_queue: String,
+    pub results_queue: String,
     pub declare: bool,
     pub max_length: u32,
     pub delivery_limit: u32,

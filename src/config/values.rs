@@ -74,6 +74,7 @@ impl Settings {
             routing_key: from.routing_key.clone(),
             queue: from.queue.clone(),
             dead_queue: from.dead_queue.clone(),
+            results_queue: from.results_queue.clone(),
             declare: from.declare,
             max_length: from.max_length,
             delivery_limit: from.delivery_limit,

@@ -22,7 +22,7 @@ pub(super) use consume::Settler;
 pub use dial::BadQueueUrl;
 
 use crate::login::LoginRequest;
-use crate::queue::PublishFault;
+use crate::queue::{HeldResult, PublishFault};
 use crate::secret::Secret;
 use crate::traceparent::Traceparent;
 
@@ -42,6 +42,8 @@ pub struct RabbitSettings {
     pub queue: String,
     /// The queue of dead letters.
     pub dead_queue: String,
+    /// The queue of results that stopping workers hand over.
+    pub results_queue: String,
     /// Declare all of these at start; else only check that they are there.
     pub declare: bool,
     /// How many requests the queue holds before it refuses more.
@@ -90,7 +92,15 @@ impl RabbitQueue {
     }
 
     pub(super) fn consume(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
-        consume::start(self.clone(), in_hand, stop)
+        consume::start(self.clone(), self.0.settings.queue.clone(), in_hand, stop)
+    }
+
+    pub(super) async fn hand_over(&self, held: &HeldResult) -> Result<(), PublishFault> {
+        self.0.publisher.publish_result(held).await
+    }
+
+    pub(super) fn consume_handed_over(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
+        consume::start(self.clone(), self.0.settings.results_queue.clone(), in_hand, stop)
     }
 }
 

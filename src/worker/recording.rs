@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::clock;
 use crate::login::{LoginRequest, LoginResult, Outcome, RequestId};
-use crate::queue::Delivery;
+use crate::queue::{Delivery, HeldResult};
 use crate::store::{Claimed, FinishedResult, Recorded};
 use crate::worker::{Worker, store_away};
 
@@ -30,25 +31,54 @@ impl Worker {
         }
     }
 
-    /// Writes the result, however long that takes: an answer of WeChat's cannot be had again.
-    pub(super) async fn record(&self, result: &LoginResult, claimed: &Claimed) -> Recorded {
+    /// Writes the result, however long that takes: an answer of WeChat's cannot be had again. A worker that has to stop
+    /// meanwhile hands it over. None: it could not do that either.
+    pub(super) async fn record(
+        &self,
+        result: &LoginResult,
+        claimed: &Claimed,
+        hard: &CancellationToken,
+    ) -> Option<Recorded> {
         let finished = FinishedResult {
             json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
             succeeded: matches!(result.outcome, Outcome::Succeeded(_)),
             ttl: self.0.limits.result_ttl,
         };
-        let mut failures = 0;
         let held = Held(result);
-        let recorded = loop {
-            match self.0.store.record(&result.request_id, claimed, &finished).await {
-                // After a try whose answer was lost, what is there already is our own.
-                Ok(Recorded::Kept) if failures > 0 => break Recorded::Written,
-                Ok(recorded) => break recorded,
-                Err(fault) => store_away(&result.request_id, &fault, &mut failures).await,
-            }
+        let recorded = tokio::select! {
+            biased;
+            recorded = self.write(&result.request_id, claimed, &finished) => recorded,
+            () = hard.cancelled() => self.hand_over(&result.request_id, finished.json.clone()).await?,
         };
         std::mem::forget(held);
-        recorded
+        Some(recorded)
+    }
+
+    async fn write(&self, id: &RequestId, claimed: &Claimed, finished: &FinishedResult) -> Recorded {
+        let mut failures = 0;
+        loop {
+            match self.0.store.record(id, claimed, finished).await {
+                // After a try whose answer was lost, what is there already is our own.
+                Ok(Recorded::Kept) if failures > 0 => return Recorded::Written,
+                Ok(recorded) => return recorded,
+                Err(fault) => store_away(id, &fault, &mut failures).await,
+            }
+        }
+    }
+
+    /// Leaves a result to whichever worker can write it.
+    async fn hand_over(&self, id: &RequestId, json: Bytes) -> Option<Recorded> {
+        let held = HeldResult { request_id: id.clone(), json };
+        match self.0.queue.hand_over(&held).await {
+            Ok(()) => {
+                info!(request_id = %id, "stopped before the result could be written; it was handed over");
+                Some(Recorded::Written)
+            }
+            Err(fault) => {
+                error!(request_id = %id, %fault, "a result could not be handed over");
+                None
+            }
+        }
     }
 
     pub(super) fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {

@@ -4,6 +4,7 @@ mod authorizers;
 mod external;
 mod garbage;
 mod gateway;
+mod handed_over;
 mod harness;
 mod hosts;
 mod program;

@@ -360,8 +360,8 @@ promises! {
     }
 
     async fn a_login_cut_off_while_it_asks_is_in_doubt_and_never_invalid(on: Ground) {
-        let mut fleet = Plan { call_timeout: Duration::from_millis(600), ..Plan::on(on) }.start().await;
-        let tap = fleet.tap_with(&Mint::of(APP).script([Step::normal().late_ms(500)]));
+        let mut fleet = Plan { call_timeout: Duration::from_millis(2000), ..Plan::on(on) }.start().await;
+        let tap = fleet.tap_with(&Mint::of(APP).script([Step::normal().late_ms(1900)]));
         let request = request(&tap.code);
         fleet.publish(&request).await;
         eventually("it is being asked", async || fleet.asked_for_phones() >= 1).await;

@@ -43,13 +43,13 @@ pub(super) enum End {
     Lost(String),
 }
 
-pub(super) fn start(queue: RabbitQueue, in_hand: u16, stop: CancellationToken) -> Consumer {
+pub(super) fn start(queue: RabbitQueue, name: String, in_hand: u16, stop: CancellationToken) -> Consumer {
     // One: what RabbitMQ has sent ahead waits in lapin's buffer, which the prefetch bounds.
     let (sender, deliveries) = mpsc::channel(1);
     let (consuming_sender, consuming) = watch::channel(false);
     let tracker = queue.0.tracker.clone();
     let supervisor =
-        Supervisor { queue, in_hand: in_hand.max(1), stop: stop.clone(), sender, consuming: consuming_sender };
+        Supervisor { queue, name, in_hand: in_hand.max(1), stop: stop.clone(), sender, consuming: consuming_sender };
     Consumer { deliveries, consuming, stop, supervisor: tracker.spawn(supervisor.run()) }
 }
 
@@ -115,6 +115,8 @@ impl Settler {
 
 pub(super) struct Supervisor {
     pub(super) queue: RabbitQueue,
+    /// Of the queue that is consumed.
+    name: String,
     pub(super) in_hand: u16,
     pub(super) stop: CancellationToken,
     pub(super) sender: mpsc::Sender<Delivery>,
@@ -169,14 +171,14 @@ impl Supervisor {
         let channel = bounded(connection.create_channel()).await?;
         bounded(channel.basic_qos(self.in_hand, BasicQosOptions::default())).await?;
         let consuming = channel.basic_consume(
-            settings.queue.as_str().into(),
+            self.name.as_str().into(),
             "".into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
         let consumer = bounded(consuming).await?;
         self.consuming.send_replace(true);
-        info!(queue = settings.queue, "consuming");
+        info!(queue = self.name, "consuming");
         let end = self.session(&channel, consumer, events).await;
         // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes.
         let _ = timeout(GOODBYE, channel.close(200, "bye".into())).await;

@@ -15,9 +15,9 @@ use tracing::warn;
 
 use crate::clock;
 use crate::login::LoginRequest;
-use crate::queue::PublishFault;
 use crate::queue::rabbit::dial::Endpoints;
 use crate::queue::rabbit::{BROKER_TIMEOUT, RabbitSettings, bounded, topology};
+use crate::queue::{HeldResult, PublishFault};
 use crate::traceparent::Traceparent;
 
 /// How many publishes may be in flight.
@@ -76,6 +76,13 @@ impl Publisher {
         headers.insert("x-quicklogin-dead-at".into(), AMQPValue::LongLongInt(clock::now_ms() as i64));
         let properties = persistent(headers);
         self.publish(Outgoing { exchange: "", routing_key: &self.settings.dead_queue, body, properties }).await
+    }
+
+    /// Publishes a result that its worker could not write.
+    pub(super) async fn publish_result(&self, held: &HeldResult) -> Result<(), PublishFault> {
+        let properties = persistent(FieldTable::default()).with_message_id(held.request_id.as_str().into());
+        let routing_key = &self.settings.results_queue;
+        self.publish(Outgoing { exchange: "", routing_key, body: &held.json, properties }).await
     }
 
     /// Whether a publish could succeed now.

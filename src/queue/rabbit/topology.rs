@@ -14,7 +14,7 @@ use crate::queue::rabbit::{RabbitSettings, bounded};
 /// is: a policy or an earlier configuration made it so, and a fleet must not stop over it.
 pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
     let mut channel = bounded(connection.create_channel()).await?;
-    for part in [Part::Exchange, Part::DeadLetters, Part::Requests] {
+    for part in [Part::Exchange, Part::DeadLetters, Part::Requests, Part::Results] {
         match part.declare(&channel, settings, !settings.declare).await {
             Err(error) if is_other_arguments(&error) => {
                 warn!(?part, "exists with other arguments than configured, and is used as it is; see rabbitmq.declare");
@@ -37,6 +37,7 @@ enum Part {
     Exchange,
     DeadLetters,
     Requests,
+    Results,
 }
 
 impl Part {
@@ -50,6 +51,7 @@ impl Part {
             }
             Self::DeadLetters => declare_queue(channel, &settings.dead_queue, passive, quorum()).await,
             Self::Requests => declare_queue(channel, &settings.queue, passive, requests(settings)).await,
+            Self::Results => declare_queue(channel, &settings.results_queue, passive, quorum()).await,
         }
     }
 }
@@ -72,7 +74,7 @@ fn is_other_arguments(error: &lapin::Error) -> bool {
 
 /// Deletes all of it, whatever is in it.
 pub(super) async fn remove(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()> {
-    for queue in [&settings.queue, &settings.dead_queue] {
+    for queue in [&settings.queue, &settings.dead_queue, &settings.results_queue] {
         bounded(channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default())).await?;
     }
     bounded(channel.exchange_delete(settings.exchange.as_str().into(), ExchangeDeleteOptions::default())).await

@@ -202,14 +202,22 @@ impl Fleet {
             None => (self.queue.clone(), self.store.clone()),
             some => open(&self.plan, some.as_ref(), &self.tracker, &stop),
         };
-        let worker = self.worker(store);
+        let worker = self.worker(queue.clone(), store);
         let consumer = queue.consume(worker.prefetch(self.plan.slots as u16), stop.soft.clone());
         let (slots, stopping) = (self.plan.slots, stop.clone());
-        let working = tokio::spawn(async move { worker::work(worker, consumer, slots, &stopping).await });
+        let (handed_over, others) = (queue.consume_handed_over(4, stop.soft.clone()), worker.clone());
+        let working = tokio::spawn(async move {
+            let for_others = async {
+                if let Some(handed_over) = handed_over {
+                    worker::record_handed_over(others, handed_over, &stopping).await;
+                }
+            };
+            tokio::join!(worker::work(worker, consumer, slots, &stopping), for_others);
+        });
         self.workers.push(RunningWorker { stop, working });
     }
 
-    fn worker(&self, store: Store) -> Worker {
+    fn worker(&self, queue: Queue, store: Store) -> Worker {
         let settings = client_settings(&self.base_urls, Duration::from_millis(500), self.plan.call_timeout);
         let client = Client::new(&settings).expect("a client");
         let app = |(appid, secret): &(&str, &str)| {
@@ -229,6 +237,7 @@ impl Fleet {
         let tokens = Tokens::new(apps, parts);
         Worker::new(worker::Parts {
             store,
+            queue,
             tokens,
             client,
             calls: worker::Calls::default(),
@@ -353,6 +362,7 @@ pub(crate) fn rabbit_settings(vhost: &Vhost, max_length: u32) -> RabbitSettings 
         routing_key: "login".into(),
         queue: "quicklogin.logins".into(),
         dead_queue: "quicklogin.dead".into(),
+        results_queue: "quicklogin.results".into(),
         declare: true,
         max_length,
         delivery_limit: 20,

@@ -1,0 +1,88 @@
+//! Results that cannot be written before a worker has to stop: another writes them.
+
+use std::time::Duration;
+
+use quicklogin::login::{Outcome, RequestId};
+use quicklogin::queue::HeldResult;
+use quicklogin::simulator::{Mint, Step};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
+use crate::support::rabbit::Broker;
+
+fn waiting_results(fleet: &Fleet) -> usize {
+    let depths = Broker::shared().queue_depths(fleet.vhost());
+    depths["quicklogin.results"].ready as usize
+}
+
+/// A result as some worker would have written it.
+fn result(id: &RequestId, status: &str) -> Value {
+    let mut body = json!({"request_id": id, "status": status, "appid": APP, "attempts": 1, "finished_at": 1});
+    match status {
+        "succeeded" => body["phone_info"] = json!({"phoneNumber": "13800000000"}),
+        _ => body["error"] = json!({"reason": "invalid_code", "advice": "new_code"}),
+    }
+    body
+}
+
+async fn hand_over(fleet: &Fleet, id: &RequestId, body: &Value) {
+    let held = HeldResult { request_id: id.clone(), json: body.to_string().into_bytes().into() };
+    fleet.queue.hand_over(&held).await.expect("the queue takes it");
+}
+
+#[tokio::test]
+async fn phone_numbers_held_at_a_hard_stop_while_redis_is_away_are_written_by_another_worker() {
+    let mut fleet = Plan { durable_store: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let slow = Mint::of(APP).script([Step::normal().late_ms(500)]);
+    let taps: Vec<_> = (0..10).map(|_| fleet.tap_with(&slow)).collect();
+    let requests: Vec<_> = taps.iter().map(|tap| request(&tap.code)).collect();
+    for request in &requests {
+        fleet.publish(request).await;
+    }
+    eventually("all are asked", async || fleet.asked_for_phones() == 10).await;
+    fleet.redis().kill();
+    sleep(Duration::from_millis(800)).await;
+    fleet.stop_worker_hard().await;
+    eventually("they are handed over", async || waiting_results(&fleet) == 10).await;
+    fleet.redis().restart();
+    fleet.add_worker();
+    for (request, tap) in requests.iter().zip(&taps) {
+        let result = fleet.result(&request.request_id).await;
+        let Outcome::Succeeded(phone) = result.outcome else { panic!("{result:?}") };
+        assert_eq!((phone.phone_number, result.attempts), (tap.phone_number.clone(), 1));
+    }
+    assert_eq!((fleet.asked_for_phones(), waiting_results(&fleet)), (10, 0));
+}
+
+#[tokio::test]
+async fn what_was_handed_over_waits_while_redis_is_away() {
+    let fleet = Plan { durable_store: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let id = RequestId::generate();
+    fleet.redis().kill();
+    hand_over(&fleet, &id, &result(&id, "succeeded")).await;
+    sleep(Duration::from_millis(500)).await;
+    fleet.redis().restart();
+    assert_eq!(fleet.result(&id).await.outcome.as_str(), "succeeded");
+}
+
+#[tokio::test]
+async fn a_failure_that_was_handed_over_replaces_nothing_and_a_success_does() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let id = RequestId::generate();
+    hand_over(&fleet, &id, &result(&id, "failed")).await;
+    assert_eq!(fleet.result(&id).await.outcome.as_str(), "invalid_code");
+    hand_over(&fleet, &id, &result(&id, "succeeded")).await;
+    eventually("the success replaces it", async || fleet.result(&id).await.outcome.as_str() == "succeeded").await;
+    hand_over(&fleet, &id, &result(&id, "failed")).await;
+    eventually("it is taken", async || waiting_results(&fleet) == 0).await;
+    assert_eq!(fleet.result(&id).await.outcome.as_str(), "succeeded");
+}
+
+#[tokio::test]
+async fn what_is_no_result_becomes_a_dead_letter() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let id = RequestId::generate();
+    hand_over(&fleet, &id, &json!({"hello": "world"})).await;
+    eventually("it is dead", async || Broker::shared().queue_depths(fleet.vhost())["quicklogin.dead"].ready == 1).await;
+}
