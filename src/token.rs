@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use external::Foreign;
-pub use external::{External, ForeignKey, KeyName, Preset, TokenServer, ValueFormat};
+use external::ExternalStores;
+pub use external::{External, ExternalKey, KeyName, Preset, TokenServer, ValueFormat};
 pub use fault::TokenFault;
 use refresh::Wanted;
 pub use secrets::AppSecret;
@@ -66,7 +66,7 @@ pub struct Tokens(Arc<Inner>);
 
 struct Inner {
     known: ArcSwap<Known>,
-    foreign: Foreign,
+    external: ExternalStores,
     parts: Parts,
 }
 
@@ -102,7 +102,7 @@ struct Cached {
 impl Tokens {
     /// The tokens of `apps`.
     pub fn new(apps: Vec<App>, parts: Parts) -> Self {
-        let tokens = Self(Arc::new(Inner { known: ArcSwap::default(), foreign: Foreign::default(), parts }));
+        let tokens = Self(Arc::new(Inner { known: ArcSwap::default(), external: ExternalStores::default(), parts }));
         tokens.configure(apps);
         tokens
     }

@@ -8,7 +8,9 @@ use crate::config::{AppEntry, BadSettings, ExternalEntry, Settings};
 use crate::login::AppId;
 use crate::secret::Secret;
 use crate::store::{KeyKind, RedisSettings};
-use crate::token::{App, AppSecret, External, ForeignKey, KeyName, Platform, Preset, Source, TokenServer, ValueFormat};
+use crate::token::{
+    App, AppSecret, External, ExternalKey, KeyName, Platform, Preset, Source, TokenServer, ValueFormat,
+};
 
 const HINT: &str = "see [[apps]] in config/default.toml";
 
@@ -81,7 +83,7 @@ impl Settings {
             (None, None) => unreachable!("checked before"),
         };
         let external = External::Key(key);
-        if external.needs_own_redis() && self.redis.url.is_none() {
+        if external.is_in_fleets_redis() && self.redis.url.is_none() {
             return Err(bad("is a key in Redis, and neither redis.url nor its redis_url is set"));
         }
         Ok(external)
@@ -139,13 +141,13 @@ impl ExternalEntry {
         }
     }
 
-    fn key(&self, key: &str, redis: Option<RedisSettings>) -> ForeignKey {
+    fn key(&self, key: &str, redis: Option<RedisSettings>) -> ExternalKey {
         let kind = match &self.field {
             Some(field) => KeyKind::Hash { field: field.clone(), ends: None },
             None => KeyKind::Text,
         };
         let format = self.format.unwrap_or(ValueFormat::Plain);
-        ForeignKey { redis, name: KeyName::Template(key.to_owned()), kind, format }
+        ExternalKey { redis, name: KeyName::Template(key.to_owned()), kind, format }
     }
 
     fn preset_key(
@@ -153,7 +155,7 @@ impl ExternalEntry {
         preset: Preset,
         entry: &AppEntry,
         redis: Option<RedisSettings>,
-    ) -> Result<ForeignKey, &'static str> {
+    ) -> Result<ExternalKey, &'static str> {
         let secret = if entry.has_secret() {
             Some(entry.secret().map_err(|_| "has a secret that cannot be read")?)
         } else {

@@ -8,7 +8,7 @@ use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::redis::{Redis, ms};
 use crate::store::tokens::TICKET_LIFE;
-use crate::store::{ForeignValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway};
+use crate::store::{ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway};
 
 /// A refusal is remembered for so long: longer than anybody waits before asking again.
 const REFUSAL_KEPT_MS: u64 = 120_000;
@@ -145,7 +145,7 @@ impl Redis {
                 self.ask(redis::cmd("HMGET").arg(key).arg(field).arg(ends)).await?
             }
         };
-        Ok(value.map(|value| FoundKey { value: ForeignValue(value), ends_at_ms: ends_at }))
+        Ok(value.map(|value| FoundKey { value: ExternalValue(value), ends_at_ms: ends_at }))
     }
 }
 
