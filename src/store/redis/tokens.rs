@@ -115,9 +115,8 @@ impl Redis {
         created_s: u64,
     ) -> Result<bool, StoreAway> {
         let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
-        let json = serde_json::to_vec(&body).expect("text and numbers always serialise");
         let mut call = self.scripts.keep_ticket.key(self.key("ticket", platform.as_str()));
-        call.arg(json).arg(created_s).arg(ms(TICKET_LIFE));
+        call.arg(json(&body)).arg(created_s).arg(ms(TICKET_LIFE));
         self.run(&call).await
     }
 
