@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use crate::backend::Backend;
 use crate::commands::CommandError;
@@ -88,27 +89,32 @@ impl Process {
 
     pub(super) fn worker(&self, opened: &Opened, upstream: Upstream) -> Result<Worker, CommandError> {
         let Upstream { client, apps, simulated } = upstream;
-        let loopback = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let mut urls = std::iter::once(&client.base_url).chain(&client.hosts);
-        if urls.any(|url| url.scheme() == "http" && !loopback(url)) {
-            tracing::warn!(
-                "wechat.base_url or wechat.hosts is plain http: codes, tokens and phone numbers can be read on the way"
-            );
-        }
-        let (ttl_s, life_s) = (self.settings.result.ttl_s, self.settings.login.code_life_s);
-        if ttl_s < life_s {
-            tracing::warn!(
-                ttl_s,
-                life_s,
-                "result.ttl_s is shorter than login.code_life_s: a request that is delivered again after its result is gone is asked again"
-            );
-        }
+        self.warn_of_risks(&client);
         let client = Client::new(&client).map_err(|error| CommandError::at_run_time(error.to_string()))?;
         let (store, meters) = (opened.store.clone(), self.meters.clone());
         let tokens = self.tokens(apps, &store, &client);
         let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
         let calls = worker::Calls::default();
         Ok(Worker::new(worker::Parts { store, tokens, client, calls, limits, sealing, simulated, meters }))
+    }
+
+    /// What is allowed, and yet hardly ever meant.
+    fn warn_of_risks(&self, client: &ClientSettings) {
+        let loopback = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let mut urls = std::iter::once(&client.base_url).chain(&client.hosts);
+        if urls.any(|url| url.scheme() == "http" && !loopback(url)) {
+            warn!(
+                "wechat.base_url or wechat.hosts is plain http: codes, tokens and phone numbers can be read on the way"
+            );
+        }
+        let (ttl_s, life_s) = (self.settings.result.ttl_s, self.settings.login.code_life_s);
+        if ttl_s < life_s {
+            warn!(
+                ttl_s,
+                life_s,
+                "result.ttl_s is shorter than login.code_life_s: a request that is delivered again after its result is gone is asked again"
+            );
+        }
     }
 
     /// The tokens of `apps`, shared through `store`.
@@ -150,7 +156,7 @@ impl Process {
             code_life: self.settings.limits().code_life,
             result_ttl: self.settings.limits().result_ttl,
             keys: Keys::new(&from.keys),
-            platforms: self.settings.platforms()?,
+            platforms: self.settings.message_keys()?,
             max_waiting: from.max_waiting,
             meters: self.meters.clone(),
             readiness,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::sections::TokenSource;
-use crate::config::values::app_secret;
+use crate::config::values::kept_secret;
 use crate::config::{AppEntry, BadSettings, ExternalEntry, Settings};
 use crate::login::AppId;
 use crate::secret::Secret;
@@ -51,19 +51,14 @@ impl Settings {
     }
 
     fn platform_of(&self, entry: &AppEntry) -> Result<Platform, BadSettings> {
-        let found = match (&entry.platform, self.platforms.as_slice()) {
-            (Some(appid), platforms) => platforms.iter().find(|platform| platform.appid == *appid),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let found = found.ok_or_else(|| {
+        let found = self.platform(entry.platform.as_ref().map(AppId::as_str)).ok_or_else(|| {
             let what = format!("the platform of app {} is not configured, or not said", entry.appid);
             BadSettings::new(
                 what,
                 "token = \"authorizer\" needs [[platforms]], and platform = \"wx…\" where there are several",
             )
         })?;
-        Ok(Platform { appid: found.appid.clone(), secret: found.app_secret()? })
+        Ok(Platform { appid: found.appid.clone(), secret: found.kept_secret()? })
     }
 
     fn external(&self, entry: &AppEntry, from: &ExternalEntry) -> Result<External, BadSettings> {
@@ -114,7 +109,7 @@ impl AppEntry {
 
     fn secret(&self) -> Result<AppSecret, BadSettings> {
         let name = format!("the secret of app {}", self.appid);
-        app_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
+        kept_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
     }
 
     fn has_secret(&self) -> bool {
@@ -174,7 +169,7 @@ impl ExternalEntry {
         }
         let has_bearer = self.bearer.is_some() || self.bearer_file.is_some();
         let name = format!("external.bearer of app {appid}");
-        let bearer = has_bearer.then(|| app_secret(&name, self.bearer.as_ref(), self.bearer_file.as_deref()));
+        let bearer = has_bearer.then(|| kept_secret(&name, self.bearer.as_ref(), self.bearer_file.as_deref()));
         Ok(External::Server(TokenServer { url, bearer: bearer.transpose()? }))
     }
 }
