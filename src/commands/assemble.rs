@@ -12,20 +12,15 @@ use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::config::Settings;
 use crate::gateway::{self, AppIds, Keys};
-use crate::login::AppId;
 use crate::meters::Meters;
 use crate::ops::Readiness;
 use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
-use crate::simulator::{AppChange, Simulator, SimulatorOptions};
 use crate::store::Store;
-use crate::token::{self, App, AppSecret, Source, Tokens};
+use crate::token::{self, App, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
 
-/// The app that the simulator knows when none is configured.
-pub(super) const SIMULATED_APPID: &str = "wx0123456789abcdef";
-const SIMULATED_SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// Background work that has not ended in this time after a stop is left behind.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -194,40 +189,6 @@ impl Process {
                 () = stop.cancelled() => {}
             }
         });
-    }
-
-    /// Starts a simulator that knows `apps`, or one app of its own where there are none.
-    pub(super) fn simulate(
-        &self,
-        listener: TcpListener,
-        mut apps: Vec<App>,
-    ) -> Result<(Simulator, Upstream), CommandError> {
-        let from = &self.settings.simulator;
-        let options =
-            SimulatorOptions { latency_ms: from.latency_ms, jitter_ms: from.jitter_ms, ..SimulatorOptions::default() };
-        let simulator = Simulator::new(&options);
-        if apps.is_empty() {
-            let appid = AppId::try_from(SIMULATED_APPID).expect("a good appid");
-            apps.push(App {
-                appid,
-                source: Source::Stable { secret: AppSecret::Text(SIMULATED_SECRET.into()), may_force: false },
-            });
-        }
-        for app in &apps {
-            let refused =
-                |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
-            // One whose token comes from elsewhere is known there too, without a secret that anybody knows.
-            let secret = app.source.secret().map_or_else(|| Ok(SIMULATED_SECRET.into()), AppSecret::read);
-            let secret = secret.map_err(CommandError::at_run_time)?;
-            simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
-        }
-        let base_url = format!("http://{}", address(&listener)?);
-        let serving = simulator.clone().serve(listener, self.shutdown.stop.hard.clone());
-        self.shutdown.tracker.spawn(serving);
-        // And no other host: what is simulated goes nowhere else.
-        let base_url = base_url.parse().expect("an address makes a URL");
-        let client = ClientSettings { base_url, hosts: vec![], ..self.settings.wechat()? };
-        Ok((simulator, Upstream { client, apps, simulated: true }))
     }
 }
 
