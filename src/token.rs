@@ -1,7 +1,9 @@
 //! The access token that the whole fleet shares: cached in memory, kept in the store, refreshed by one.
 //!
 //! A token that still serves is never thrown away before there is another: refreshing is compare-and-replace. Where the
-//! token comes from is [`Source`]'s business; getting one, at most one at a time, is in `refresh`.
+//! token comes from is [`Source`]'s business: WeChat for the app's own secret, a third-party platform (`authorizer`), or
+//! another system, whose token is only read (`external`). Getting one, at most one at a time, is in `refresh`; [`Seen`]
+//! is what an operator may see.
 
 mod authorizer;
 mod external;
