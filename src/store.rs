@@ -1,8 +1,8 @@
 //! Where claims, results and the shared access token live: Redis for a fleet, memory for one process. The verbs about
 //! tokens are in `tokens`.
 //!
-//! Only this file knows that there are two. Each verb is one round trip; whatever must not be torn apart (claiming,
-//! recording, handing over a token) is decided inside the store, so no lock is trusted for it.
+//! Only this file and `tokens` know that there are two. Each verb is one round trip; whatever must not be torn apart
+//! (claiming, recording, handing over a token) is decided inside the store, so no lock is trusted for it.
 
 mod memory;
 mod redis;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use redis::{BadStoreUrl, RedisSettings};
-pub use tokens::{ForeignValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken};
+pub use tokens::{ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken};
 
 use crate::login::RequestId;
 
@@ -56,6 +56,17 @@ pub struct Claimed {
     pub asked: u32,
     /// Whether an earlier claim ran out while its owner may have been asking.
     pub unheard: bool,
+}
+
+/// A result ready to be recorded.
+#[derive(Debug, Clone)]
+pub struct FinishedResult {
+    /// What is written.
+    pub json: Bytes,
+    /// Whether it is a success, which nothing replaces.
+    pub succeeded: bool,
+    /// How long it stays.
+    pub ttl: Duration,
 }
 
 /// What became of a result that was to be recorded.
@@ -196,15 +207,4 @@ impl Store {
             Self::Redis(redis) => redis.is_accepted(id).await,
         }
     }
-}
-
-/// A result ready to be recorded.
-#[derive(Debug, Clone)]
-pub struct FinishedResult {
-    /// What is written.
-    pub json: Bytes,
-    /// Whether it is a success, which nothing replaces.
-    pub succeeded: bool,
-    /// How long it stays.
-    pub ttl: Duration,
 }
