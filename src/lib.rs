@@ -8,15 +8,18 @@
 //!       └────────result──────┴────poll────── store ◀────record──────┘  └─────phone───────┘
 //! ```
 //!
+//! Where a third-party platform acts for its merchants' mini programs, WeChat also pushes: its tickets go by way of the
+//! gateway to the store, where whoever fetches access tokens finds them.
+//!
 //! The modules in reading order, each standing on those before it:
 //!
 //! * nouns: [`secret`], [`login`], [`traceparent`], and three helpers, [`clock`], [`backoff`] and
 //!   [`breaker`];
-//! * WeChat: [`wechat`], what it says;
+//! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
-//! * the line: [`meters`], [`token`] (what WeChat wants to see), [`verdict`] (what an answer means for a login),
-//!   [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
+//! * the line: [`meters`], [`token`] (what WeChat wants to see, and where it comes from), [`verdict`] (what an answer
+//!   means for a login), [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
 //! * the faces: [`http`], [`ops`], [`gateway`], and [`simulator`], a WeChat on this machine;
 //! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
 

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// A handle on all metrics of this process; cheap to clone.
 #[derive(Clone)]
@@ -58,56 +58,35 @@ impl Meters {
     /// A fresh set, all at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("quicklogin");
-        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
-        let (logins, answers, submitted) = (Family::default(), Family::default(), Family::default());
-        let pushes = Family::default();
-        let (in_hand_seconds, exchange_seconds) = (seconds(), seconds());
-        let (in_hand, polls_waiting, apps_stopped, waiting_for_share): (Gauge, Gauge, Gauge, Gauge) =
-            Default::default();
-        let (tokens_fetched, dead_letters, requeued) = (Counter::default(), Counter::default(), Counter::default());
-        let declined = Counter::default();
-        registry.register("logins", "Logins concluded by this worker, by outcome", logins.clone());
-        registry.register("logins_in_hand", "Logins that this worker works on now", in_hand.clone());
-        registry.register("login_in_hand_seconds", "Time from delivery to settlement", in_hand_seconds.clone());
-        registry.register("exchange_seconds", "Time that WeChat took to answer an exchange", exchange_seconds.clone());
-        registry.register("answers", "WeChat's answers to exchanges, by kind", answers.clone());
-        registry.register(
-            "tokens_fetched",
-            "Access tokens that this worker fetched from WeChat",
-            tokens_fetched.clone(),
-        );
-        registry.register("dead_letters", "Messages without a usable request id", dead_letters.clone());
-        registry.register("requeued", "Deliveries given back to the queue", requeued.clone());
-        registry.register(
-            "logins_waiting_for_share",
-            "Logins that this worker took and that wait for a slot of their app's share",
-            waiting_for_share.clone(),
-        );
-        registry.register(
-            "logins_declined",
-            "Logins answered without asking, since their app's share of this worker was taken",
-            declined.clone(),
-        );
-        registry.register("submitted", "Login requests answered by this gateway, by HTTP status", submitted.clone());
-        registry.register("polls_waiting", "Callers that wait for a result at this gateway", polls_waiting.clone());
-        registry.register("apps_stopped", "Apps that WeChat serves no calls, or too many", apps_stopped.clone());
-        registry.register("pushes", "WeChat's pushes to this gateway, by kind and outcome", pushes.clone());
+        let to = &mut registry;
         Self(Arc::new(Inner {
+            logins: added_at_zero(to, "logins", "Logins concluded by this worker, by outcome"),
+            in_hand: added_at_zero(to, "logins_in_hand", "Logins that this worker works on now"),
+            in_hand_seconds: added(to, "login_in_hand_seconds", "Time from delivery to settlement", seconds()),
+            exchange_seconds: added(to, "exchange_seconds", "Time that WeChat took to answer an exchange", seconds()),
+            answers: added_at_zero(to, "answers", "WeChat's answers to exchanges, by kind"),
+            tokens_fetched: added_at_zero(to, "tokens_fetched", "Access tokens that this worker fetched from WeChat"),
+            dead_letters: added_at_zero(to, "dead_letters", "Messages without a usable request id"),
+            requeued: added_at_zero(to, "requeued", "Deliveries given back to the queue"),
+            waiting_for_share: added_at_zero(
+                to,
+                "logins_waiting_for_share",
+                "Logins that this worker took and that wait for a slot of their app's share",
+            ),
+            declined: added_at_zero(
+                to,
+                "logins_declined",
+                "Logins answered without asking, since their app's share of this worker was taken",
+            ),
+            submitted: added_at_zero(to, "submitted", "Login requests answered by this gateway, by HTTP status"),
+            polls_waiting: added_at_zero(to, "polls_waiting", "Callers that wait for a result at this gateway"),
+            apps_stopped: added_at_zero(
+                to,
+                "apps_stopped",
+                "Apps that this worker does not ask for now: WeChat serves them no calls, or no more",
+            ),
+            pushes: added_at_zero(to, "pushes", "WeChat's pushes to this gateway, by kind and outcome"),
             registry,
-            logins,
-            in_hand,
-            in_hand_seconds,
-            exchange_seconds,
-            answers,
-            tokens_fetched,
-            dead_letters,
-            requeued,
-            submitted,
-            polls_waiting,
-            apps_stopped,
-            pushes,
-            waiting_for_share,
-            declined,
         }))
     }
 
@@ -180,6 +159,21 @@ impl Meters {
         encode(&mut text, &self.0.registry).expect("writing to a string does not fail");
         text
     }
+}
+
+/// A metric that the registry shows from now on.
+fn added<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn added_at_zero<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    added(registry, name, help, M::default())
+}
+
+/// From a millisecond to half a minute.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 16))
 }
 
 impl Default for Meters {

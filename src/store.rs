@@ -1,8 +1,8 @@
 //! Where claims, results and the shared access token live: Redis for a fleet, memory for one process. The verbs about
 //! tokens are in `tokens`.
 //!
-//! Only this file knows that there are two. Each verb is one round trip; whatever must not be torn apart (claiming,
-//! recording, handing over a token) is decided inside the store, so no lock is trusted for it.
+//! Only this file and `tokens` know that there are two. Each verb is one round trip; whatever must not be torn apart
+//! (claiming, recording, handing over a token) is decided inside the store, so no lock is trusted for it.
 
 mod memory;
 mod redis;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use redis::{BadStoreUrl, RedisSettings};
-pub use tokens::{ForeignValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken};
+pub use tokens::{ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken};
 
 use crate::login::RequestId;
 
@@ -58,12 +58,15 @@ pub struct Claimed {
     pub unheard: bool,
 }
 
-impl Claimed {
-    /// Nobody's claim: for a result whose worker is gone. A success is written all the same; a failure, unless somebody
-    /// else has claimed the login since.
-    pub fn nobodys() -> Self {
-        Self { owner: String::new(), asked: 0, unheard: false }
-    }
+/// A result ready to be recorded.
+#[derive(Debug, Clone)]
+pub struct FinishedResult {
+    /// What is written.
+    pub json: Bytes,
+    /// Whether it is a success, which nothing replaces.
+    pub succeeded: bool,
+    /// How long it stays.
+    pub ttl: Duration,
 }
 
 /// What became of a result that was to be recorded.
@@ -84,6 +87,14 @@ pub struct Bound {
     pub request_id: RequestId,
     /// Whether that was just now.
     pub first: bool,
+}
+
+impl Claimed {
+    /// Nobody's claim: for a result whose worker is gone. A success is written all the same; a failure, unless somebody
+    /// else has claimed the login since.
+    pub fn nobodys() -> Self {
+        Self { owner: String::new(), asked: 0, unheard: false }
+    }
 }
 
 impl Store {
@@ -204,15 +215,4 @@ impl Store {
             Self::Redis(redis) => redis.is_accepted(id).await,
         }
     }
-}
-
-/// A result ready to be recorded.
-#[derive(Debug, Clone)]
-pub struct FinishedResult {
-    /// What is written.
-    pub json: Bytes,
-    /// Whether it is a success, which nothing replaces.
-    pub succeeded: bool,
-    /// How long it stays.
-    pub ttl: Duration,
 }

@@ -1,7 +1,9 @@
 //! The access token that the whole fleet shares: cached in memory, kept in the store, refreshed by one.
 //!
 //! A token that still serves is never thrown away before there is another: refreshing is compare-and-replace. Where the
-//! token comes from is [`Source`]'s business; getting one, at most one at a time, is in `refresh`.
+//! token comes from is [`Source`]'s business: WeChat for the app's own secret, a third-party platform (`authorizer`), or
+//! another system, whose token is only read (`external`). Getting one, at most one at a time, is in `refresh`; [`Seen`]
+//! is what an operator may see.
 
 mod authorizer;
 mod external;
@@ -20,8 +22,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use external::Foreign;
-pub use external::{External, ForeignKey, KeyName, Preset, TokenServer, ValueFormat};
+use external::ExternalStores;
+pub use external::{External, ExternalKey, KeyName, Preset, TokenServer, ValueFormat};
 pub use fault::TokenFault;
 use refresh::Wanted;
 pub use secrets::AppSecret;
@@ -66,7 +68,7 @@ pub struct Tokens(Arc<Inner>);
 
 struct Inner {
     known: ArcSwap<Known>,
-    foreign: Foreign,
+    external: ExternalStores,
     parts: Parts,
 }
 
@@ -102,7 +104,7 @@ struct Cached {
 impl Tokens {
     /// The tokens of `apps`.
     pub fn new(apps: Vec<App>, parts: Parts) -> Self {
-        let tokens = Self(Arc::new(Inner { known: ArcSwap::default(), foreign: Foreign::default(), parts }));
+        let tokens = Self(Arc::new(Inner { known: ArcSwap::default(), external: ExternalStores::default(), parts }));
         tokens.configure(apps);
         tokens
     }

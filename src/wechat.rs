@@ -1,5 +1,5 @@
-//! What WeChat says: the few calls a login needs, over HTTPS, and nothing of what they mean for a login. What it says of
-//! its own accord, to third-party platforms, is in [`push`].
+//! What WeChat says: the few calls a login needs, over HTTPS, and nothing of what they mean for a login. The calls of
+//! third-party platforms are in `platform`; what WeChat says to those of its own accord is in [`push`].
 //!
 //! Every answer is a [`Reply`], a [`TokenReply`] or a [`Fault`]. No error of this module carries a URL, a token, a
 //! code or a phone number; no call that may have been sent is ever repeated here, since only the verdict knows whether
@@ -167,6 +167,17 @@ impl Client {
         let Inner { http, classic_token, .. } = &*self.0;
         let heard = self.call(|host| http.get(classic_token.url(host, &query))).await?;
         answer::read_token(&heard, &[secret.expose()])
+    }
+
+    /// Asks another system's token server, which answers as WeChat's own token endpoints do: the one call that does not
+    /// go to WeChat.
+    pub async fn external_token(&self, url: &Url, bearer: Option<&Secret>) -> Result<TokenReply, Fault> {
+        let mut request = self.0.http.get(url.clone());
+        if let Some(bearer) = bearer {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose()));
+        }
+        let heard = hear(request).await?;
+        answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
     }
 
     async fn post(

@@ -1,8 +1,8 @@
 //! The line: decode → claim → exchange ⇄ judge → record → settle.
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
-//! says what is to become of it. What happens before the claim is in `arriving`, what happens between claim and
-//! conclusion in `asking`; `shares` says who may ask.
+//! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
+//! `asking`, and after that in `recording`; `shares` says who may ask now, and `calls` whom WeChat serves at all.
 
 mod arriving;
 mod asking;

@@ -6,25 +6,21 @@ use std::time::Duration;
 
 use reqwest::Url;
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::config::Settings;
 use crate::gateway::{self, AppIds, Keys};
-use crate::login::AppId;
 use crate::meters::Meters;
 use crate::ops::Readiness;
 use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
-use crate::simulator::{AppChange, Simulator, SimulatorOptions};
 use crate::store::Store;
-use crate::token::{self, App, AppSecret, Source, Tokens};
+use crate::token::{self, App, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
 
-/// The app that the simulator knows when none is configured.
-pub(super) const SIMULATED_APPID: &str = "wx0123456789abcdef";
-const SIMULATED_SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// So many results of stopped workers are in hand at once.
 const HANDED_OVER_IN_HAND: u16 = 16;
 /// Background work that has not ended in this time after a stop is left behind.
@@ -90,21 +86,7 @@ impl Process {
 
     pub(super) fn worker(&self, opened: &Opened, upstream: Upstream) -> Result<Worker, CommandError> {
         let Upstream { client, apps, simulated } = upstream;
-        let loopback = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let mut urls = std::iter::once(&client.base_url).chain(&client.hosts);
-        if urls.any(|url| url.scheme() == "http" && !loopback(url)) {
-            tracing::warn!(
-                "wechat.base_url or wechat.hosts is plain http: codes, tokens and phone numbers can be read on the way"
-            );
-        }
-        let (ttl_s, life_s) = (self.settings.result.ttl_s, self.settings.login.code_life_s);
-        if ttl_s < life_s {
-            tracing::warn!(
-                ttl_s,
-                life_s,
-                "result.ttl_s is shorter than login.code_life_s: a request that is delivered again after its result is gone is asked again"
-            );
-        }
+        self.warn_of_risks(&client);
         let client = Client::new(&client).map_err(|error| CommandError::at_run_time(error.to_string()))?;
         let (store, meters) = (opened.store.clone(), self.meters.clone());
         let tokens = self.tokens(apps, &store, &client);
@@ -112,6 +94,25 @@ impl Process {
         let calls = worker::Calls::default();
         let queue = opened.queue.clone();
         Ok(Worker::new(worker::Parts { store, queue, tokens, client, calls, limits, sealing, simulated, meters }))
+    }
+
+    /// What is allowed, and yet hardly ever meant.
+    fn warn_of_risks(&self, client: &ClientSettings) {
+        let loopback = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let mut urls = std::iter::once(&client.base_url).chain(&client.hosts);
+        if urls.any(|url| url.scheme() == "http" && !loopback(url)) {
+            warn!(
+                "wechat.base_url or wechat.hosts is plain http: codes, tokens and phone numbers can be read on the way"
+            );
+        }
+        let (ttl_s, life_s) = (self.settings.result.ttl_s, self.settings.login.code_life_s);
+        if ttl_s < life_s {
+            warn!(
+                ttl_s,
+                life_s,
+                "result.ttl_s is shorter than login.code_life_s: a request that is delivered again after its result is gone is asked again"
+            );
+        }
     }
 
     /// The tokens of `apps`, shared through `store`.
@@ -167,7 +168,7 @@ impl Process {
             code_life: self.settings.limits().code_life,
             result_ttl: self.settings.limits().result_ttl,
             keys: Keys::new(&from.keys),
-            platforms: self.settings.platforms()?,
+            platforms: self.settings.message_keys()?,
             max_waiting: from.max_waiting,
             meters: self.meters.clone(),
             readiness,
@@ -205,40 +206,6 @@ impl Process {
                 () = stop.cancelled() => {}
             }
         });
-    }
-
-    /// Starts a simulator that knows `apps`, or one app of its own where there are none.
-    pub(super) fn simulate(
-        &self,
-        listener: TcpListener,
-        mut apps: Vec<App>,
-    ) -> Result<(Simulator, Upstream), CommandError> {
-        let from = &self.settings.simulator;
-        let options =
-            SimulatorOptions { latency_ms: from.latency_ms, jitter_ms: from.jitter_ms, ..SimulatorOptions::default() };
-        let simulator = Simulator::new(&options);
-        if apps.is_empty() {
-            let appid = AppId::try_from(SIMULATED_APPID).expect("a good appid");
-            apps.push(App {
-                appid,
-                source: Source::Stable { secret: AppSecret::Text(SIMULATED_SECRET.into()), may_force: false },
-            });
-        }
-        for app in &apps {
-            let refused =
-                |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
-            // One whose token comes from elsewhere is known there too, without a secret that anybody knows.
-            let secret = app.source.secret().map_or_else(|| Ok(SIMULATED_SECRET.into()), AppSecret::read);
-            let secret = secret.map_err(CommandError::at_run_time)?;
-            simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
-        }
-        let base_url = format!("http://{}", address(&listener)?);
-        let serving = simulator.clone().serve(listener, self.shutdown.stop.hard.clone());
-        self.shutdown.tracker.spawn(serving);
-        // And no other host: what is simulated goes nowhere else.
-        let base_url = base_url.parse().expect("an address makes a URL");
-        let client = ClientSettings { base_url, hosts: vec![], ..self.settings.wechat()? };
-        Ok((simulator, Upstream { client, apps, simulated: true }))
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> R
         Action::Check => {
             let settings = settings?;
             settings.check_gateway()?;
-            settings.platforms()?;
+            settings.message_keys()?;
             let backend = match settings.backend()? {
                 Backend::Embedded => "everything in one process; nothing survives a restart",
                 Backend::Fleet { .. } => "a fleet on RabbitMQ and Redis",

@@ -4,6 +4,9 @@ use crate::commands::CommandError;
 use crate::wechat::errcode::{self, PhoneErrcode};
 use crate::wechat::explained::explain;
 
+/// Clearing quotas, and the codes of a merchant's first authorisation: explained, since operators meet them elsewhere.
+const NEVER_MET: [i64; 3] = [48006, 61009, 61010];
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// WeChat's errcode, such as 40029
@@ -43,12 +46,77 @@ pub(super) fn run(args: &Args) -> Result<(), CommandError> {
 fn told_as(errcode: i64) -> &'static str {
     match errcode::of_phone(errcode) {
         _ if errcode == 0 => "succeeded",
-        PhoneErrcode::Busy => "unavailable, at the end of the patience",
+        _ if NEVER_MET.contains(&errcode) => "nothing: quicklogin makes no call that is answered so",
+        _ if errcode::is_of_token(errcode) => "token_unavailable",
+        PhoneErrcode::Busy => {
+            "unavailable, at the end of the patience; token_unavailable when a token endpoint goes on saying it"
+        }
         PhoneErrcode::DeadCode => "invalid_code, or in_doubt after an answer that was never heard",
-        PhoneErrcode::OtherApp => "app_mismatch",
+        PhoneErrcode::OtherApp => "app_mismatch, or token_unavailable when a token endpoint says it",
         PhoneErrcode::BadToken => "token_unavailable, if WeChat goes on refusing its own tokens",
-        PhoneErrcode::Throttled => "throttled, at the end of the patience",
+        PhoneErrcode::Throttled => {
+            "throttled, at the end of the patience, or token_unavailable when it is a token endpoint that says it"
+        }
         PhoneErrcode::NotAllowed => "not_allowed",
         PhoneErrcode::Other => "refused, or token_unavailable when a token endpoint says it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::{AppId, Outcome, WechatAnswer};
+    use crate::token::TokenFault;
+    use crate::verdict::{History, Moment, Verdict, judge, judge_token};
+    use crate::wechat::Reply;
+
+    /// No time is left, and no other token either.
+    const AT_THE_END: Moment = Moment { now_ms: 1, until_ms: 1, dice: 0.5 };
+    const TIRED: History = History { asked: 1, unheard: false, other_tokens: u32::MAX, pauses: 0 };
+
+    fn answer(errcode: i64) -> WechatAnswer {
+        WechatAnswer { errcode, errmsg: String::new(), rid: None }
+    }
+
+    fn reason(verdict: Verdict) -> &'static str {
+        match verdict {
+            Verdict::Conclude(Outcome::Failed(failure)) => failure.reason.as_str(),
+            other => panic!("no failure: {other:?}"),
+        }
+    }
+
+    fn by_exchange(errcode: i64) -> &'static str {
+        let app = AppId::try_from("wx1").expect("a good appid");
+        reason(judge(&Ok(Reply::Refused(answer(errcode))), &app, &mut TIRED.clone(), AT_THE_END))
+    }
+
+    fn by_token_endpoint(errcode: i64) -> &'static str {
+        reason(judge_token(&TokenFault::Refused(answer(errcode)), &mut TIRED.clone(), AT_THE_END))
+    }
+
+    #[test]
+    fn what_a_login_is_told_is_what_the_verdict_says() {
+        for errcode in (-1..100_000).filter(|errcode| *errcode != 0 && !NEVER_MET.contains(errcode)) {
+            let told = told_as(errcode);
+            let reason = match errcode::is_of_token(errcode) {
+                true => by_token_endpoint(errcode),
+                false => by_exchange(errcode),
+            };
+            assert!(told.starts_with(reason), "{errcode}: {reason}, not {told}");
+        }
+    }
+
+    #[test]
+    fn what_token_endpoints_say_is_told_too() {
+        for errcode in [40125, 40164, 40243, 50004, 61005, 61006, 61011, 61023, 89503] {
+            assert_eq!((told_as(errcode), by_token_endpoint(errcode)), ("token_unavailable", "token_unavailable"));
+        }
+        for errcode in [61003, 61004, 61007] {
+            assert_eq!((told_as(errcode), by_token_endpoint(errcode)), ("not_allowed", "not_allowed"));
+        }
+        for errcode in [-1, 40001, 40013, 45009, 45011, 123_456] {
+            assert_eq!(by_token_endpoint(errcode), "token_unavailable");
+            assert!(told_as(errcode).contains("token_unavailable"), "{errcode}");
+        }
     }
 }

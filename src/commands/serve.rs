@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tokio::net::TcpListener;
 
 use crate::commands::CommandError;
-use crate::commands::assemble::{Process, SIMULATED_APPID, Upstream, address, listen};
+use crate::commands::assemble::{Process, Upstream, address, listen};
+use crate::commands::simulate::SIMULATED_APPID;
 use crate::gateway::AppIds;
 
 pub(super) async fn run(process: &Process) -> Result<(), CommandError> {

@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep};
 use crate::clock;
 use crate::commands::CommandError;
 use crate::commands::assemble::Process;
+use crate::config::PlatformEntry;
 use crate::login::AppId;
 use crate::secret::Secret;
-use crate::store::Store;
+use crate::store::{Store, StoreAway};
 use crate::token::{KnownApp, Source, TokenFault, Tokens};
-use crate::wechat::Client;
 use crate::wechat::explained::explain;
+use crate::wechat::{Client, Fault};
 
 /// Redis answers in this time, or is away.
 const REDIS_WITHIN: Duration = Duration::from_secs(5);
@@ -91,8 +92,7 @@ impl Fleet {
         let until = Instant::now() + REDIS_WITHIN;
         while let Err(away) = store.check_writable().await {
             if Instant::now() >= until {
-                let hint = "is Redis running at redis.url, and does it take writes?";
-                return Err(CommandError::at_run_time(away.to_string()).with_hint(hint));
+                return Err(store_away(&away));
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -108,7 +108,7 @@ impl Fleet {
         }
         let until = Instant::now() + self.client.timeout() * 4;
         self.tokens.refresh(&app, force, until).await.map_err(|fault| no_token(&app, &fault))?;
-        let seen = self.tokens.see(&app).await.map_err(|away| CommandError::at_run_time(away.to_string()))?;
+        let seen = self.tokens.see(&app).await.map_err(|away| store_away(&away))?;
         match seen.token.and_then(|token| token.expires_at) {
             Some(expires_at) => {
                 let left_s = expires_at.saturating_sub(clock::now_ms()) / 1000;
@@ -126,11 +126,10 @@ impl Fleet {
         platform: Option<&str>,
         file: Option<&Path>,
     ) -> Result<(), CommandError> {
-        let platform = find_platform(process, platform)?;
+        let platform = &find_platform(process, platform)?.appid;
         let ticket = read_ticket(file)?;
         let now_s = clock::now_ms() / 1000;
-        let kept = self.store.keep_ticket(&platform, &ticket, now_s).await;
-        match kept.map_err(|away| CommandError::at_run_time(away.to_string()))? {
+        match self.store.keep_ticket(platform, &ticket, now_s).await.map_err(|away| store_away(&away))? {
             true => println!("{platform}: the ticket is kept for 12 hours, or until WeChat pushes a newer one"),
             false => println!("{platform}: the ticket that is there was made later, and stays"),
         }
@@ -140,9 +139,14 @@ impl Fleet {
     #[expect(clippy::print_stdout, reason = "what became of it is what the command is for")]
     async fn start_push(&self, process: &Process, platform: Option<&str>) -> Result<(), CommandError> {
         let platform = find_platform(process, platform)?;
-        let secret = process.settings.platform_secret(&platform)?;
-        let said = self.client.start_push(&platform, &secret).await;
-        match said.map_err(|fault| CommandError::at_run_time(fault.to_string()))? {
+        let secret = platform.read_secret()?;
+        let platform = &platform.appid;
+        let said = self.client.start_push(platform, &secret).await;
+        let unanswered = |fault: Fault| {
+            CommandError::at_run_time(fault.to_string())
+                .with_hint("can this machine reach wechat.base_url? Asking once more does no harm")
+        };
+        match said.map_err(unanswered)? {
             None => println!("{platform}: WeChat pushes a ticket now, and every ten minutes"),
             Some(refusal) => return Err(refused(platform.as_str(), refusal.errcode, &refusal.errmsg)),
         }
@@ -155,14 +159,8 @@ fn find(tokens: &Tokens, appid: &str) -> Result<KnownApp, CommandError> {
     named.ok_or_else(|| CommandError::settings(format!("no app {appid} is configured"), "see [[apps]] in the settings"))
 }
 
-fn find_platform(process: &Process, named: Option<&str>) -> Result<AppId, CommandError> {
-    let configured = &process.settings.platforms;
-    let found = match (named, configured.as_slice()) {
-        (Some(named), _) => configured.iter().find(|platform| platform.appid.as_str() == named),
-        (None, [only]) => Some(only),
-        (None, _) => None,
-    };
-    found.map(|platform| platform.appid.clone()).ok_or_else(|| {
+fn find_platform<'a>(process: &'a Process, named: Option<&str>) -> Result<&'a PlatformEntry, CommandError> {
+    process.settings.platform(named).ok_or_else(|| {
         CommandError::settings("no such platform is configured", "see [[platforms]] in the settings, and --platform")
     })
 }
@@ -185,8 +183,13 @@ fn read_ticket(file: Option<&Path>) -> Result<Secret, CommandError> {
 fn no_token(app: &KnownApp, fault: &TokenFault) -> CommandError {
     match fault.answer() {
         Some(answer) => refused(app.appid().as_str(), answer.errcode, &answer.errmsg),
-        None => CommandError::at_run_time(format!("{}: {fault}", app.appid())),
+        None => CommandError::at_run_time(format!("{}: {fault}", app.appid()))
+            .with_hint("`quicklogin token show` says what the fleet has of it"),
     }
+}
+
+fn store_away(away: &StoreAway) -> CommandError {
+    CommandError::at_run_time(away.to_string()).with_hint("is Redis running at redis.url, and does it take writes?")
 }
 
 fn refused(appid: &str, errcode: i64, errmsg: &str) -> CommandError {

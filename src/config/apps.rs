@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::config::sections::TokenSource;
-use crate::config::values::app_secret;
+use crate::config::values::kept_secret;
 use crate::config::{AppEntry, BadSettings, ExternalEntry, Settings};
 use crate::login::AppId;
 use crate::secret::Secret;
 use crate::store::{KeyKind, RedisSettings};
-use crate::token::{App, AppSecret, External, ForeignKey, KeyName, Platform, Preset, Source, TokenServer, ValueFormat};
+use crate::token::{
+    App, AppSecret, External, ExternalKey, KeyName, Platform, Preset, Source, TokenServer, ValueFormat,
+};
 
 const HINT: &str = "see [[apps]] in config/default.toml";
 
@@ -57,19 +59,14 @@ impl Settings {
     }
 
     fn platform_of(&self, entry: &AppEntry) -> Result<Platform, BadSettings> {
-        let found = match (&entry.platform, self.platforms.as_slice()) {
-            (Some(appid), platforms) => platforms.iter().find(|platform| platform.appid == *appid),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let found = found.ok_or_else(|| {
+        let found = self.platform(entry.platform.as_ref().map(AppId::as_str)).ok_or_else(|| {
             let what = format!("the platform of app {} is not configured, or not said", entry.appid);
             BadSettings::new(
                 what,
                 "token = \"authorizer\" needs [[platforms]], and platform = \"wx…\" where there are several",
             )
         })?;
-        Ok(Platform { appid: found.appid.clone(), secret: found.app_secret()? })
+        Ok(Platform { appid: found.appid.clone(), secret: found.kept_secret()? })
     }
 
     fn external(&self, entry: &AppEntry, from: &ExternalEntry) -> Result<External, BadSettings> {
@@ -89,7 +86,7 @@ impl Settings {
             (None, None) => unreachable!("checked before"),
         };
         let external = External::Key(key);
-        if external.needs_own_redis() && self.redis.url.is_none() {
+        if external.is_in_fleets_redis() && self.redis.url.is_none() {
             return Err(bad("is a key in Redis, and neither redis.url nor its redis_url is set"));
         }
         Ok(external)
@@ -120,7 +117,7 @@ impl AppEntry {
 
     fn secret(&self) -> Result<AppSecret, BadSettings> {
         let name = format!("the secret of app {}", self.appid);
-        app_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
+        kept_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
     }
 
     fn has_secret(&self) -> bool {
@@ -147,13 +144,13 @@ impl ExternalEntry {
         }
     }
 
-    fn key(&self, key: &str, redis: Option<RedisSettings>) -> ForeignKey {
+    fn key(&self, key: &str, redis: Option<RedisSettings>) -> ExternalKey {
         let kind = match &self.field {
             Some(field) => KeyKind::Hash { field: field.clone(), ends: None },
             None => KeyKind::Text,
         };
         let format = self.format.unwrap_or(ValueFormat::Plain);
-        ForeignKey { redis, name: KeyName::Template(key.to_owned()), kind, format }
+        ExternalKey { redis, name: KeyName::Template(key.to_owned()), kind, format }
     }
 
     fn preset_key(
@@ -161,7 +158,7 @@ impl ExternalEntry {
         preset: Preset,
         entry: &AppEntry,
         redis: Option<RedisSettings>,
-    ) -> Result<ForeignKey, &'static str> {
+    ) -> Result<ExternalKey, &'static str> {
         let secret = if entry.has_secret() {
             Some(entry.secret().map_err(|_| "has a secret that cannot be read")?)
         } else {
@@ -180,7 +177,7 @@ impl ExternalEntry {
         }
         let has_bearer = self.bearer.is_some() || self.bearer_file.is_some();
         let name = format!("external.bearer of app {appid}");
-        let bearer = has_bearer.then(|| app_secret(&name, self.bearer.as_ref(), self.bearer_file.as_deref()));
+        let bearer = has_bearer.then(|| kept_secret(&name, self.bearer.as_ref(), self.bearer_file.as_deref()));
         Ok(External::Server(TokenServer { url, bearer: bearer.transpose()? }))
     }
 }

@@ -2,11 +2,9 @@
 //! tokens.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use crate::config::values::app_secret;
+use crate::config::values::{kept_secret, read_secret};
 use crate::config::{BadSettings, PlatformEntry, Settings};
-use crate::login::AppId;
 use crate::secret::Secret;
 use crate::token::AppSecret;
 use crate::wechat::push::{BadMessageKey, MessageKey, MessageKeys};
@@ -34,28 +32,34 @@ impl Settings {
         Ok(())
     }
 
-    /// The component_appsecret of a configured platform.
-    pub fn platform_secret(&self, appid: &AppId) -> Result<Secret, BadSettings> {
-        let platform = self.platforms.iter().find(|platform| platform.appid == *appid);
-        let secret = platform
-            .ok_or_else(|| BadSettings::new(format!("no platform {appid} is configured"), "see [[platforms]]"))?;
-        let read = secret.app_secret()?.read();
-        read.map_err(|error| {
-            BadSettings::new(format!("the secret of platform {appid}: {error}"), "is the file still there?")
-        })
+    /// The configured platform of this appid; without one, the only configured platform.
+    pub fn platform(&self, appid: Option<&str>) -> Option<&PlatformEntry> {
+        match (appid, self.platforms.as_slice()) {
+            (Some(appid), platforms) => platforms.iter().find(|platform| platform.appid.as_str() == appid),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
     }
 
     /// What the pushes of each platform are read with, where WeChat pushes to us. Reads files.
-    pub fn platforms(&self) -> Result<Vec<MessageKeys>, BadSettings> {
+    pub fn message_keys(&self) -> Result<Vec<MessageKeys>, BadSettings> {
         self.platforms.iter().filter(|platform| platform.has_token()).map(PlatformEntry::message_keys).collect()
     }
 }
 
 impl PlatformEntry {
+    /// Its component_appsecret as it is now. Reads the file.
+    pub fn read_secret(&self) -> Result<Secret, BadSettings> {
+        read_secret(&self.secret_name(), self.secret.as_ref(), self.secret_file.as_deref())
+    }
+
     /// Its component_appsecret, or where it is kept.
-    pub(super) fn app_secret(&self) -> Result<AppSecret, BadSettings> {
-        let name = format!("the secret of platform {}", self.appid);
-        app_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
+    pub(super) fn kept_secret(&self) -> Result<AppSecret, BadSettings> {
+        kept_secret(&self.secret_name(), self.secret.as_ref(), self.secret_file.as_deref())
+    }
+
+    fn secret_name(&self) -> String {
+        format!("the secret of platform {}", self.appid)
     }
 
     fn has_token(&self) -> bool {
@@ -77,15 +81,12 @@ impl PlatformEntry {
     }
 
     fn message_keys(&self) -> Result<MessageKeys, BadSettings> {
-        let token = self.read("message_token", self.message_token.as_ref(), self.message_token_file.as_deref())?;
-        let key = self.read("message_key", self.message_key.as_ref(), self.message_key_file.as_deref())?;
+        let name = |key: &str| format!("the {key} of platform {}", self.appid);
+        let (token, file) = (self.message_token.as_ref(), self.message_token_file.as_deref());
+        let token = read_secret(&name("message_token"), token, file)?;
+        let (key, file) = (self.message_key.as_ref(), self.message_key_file.as_deref());
+        let key = read_secret(&name("message_key"), key, file)?;
         Ok(MessageKeys { platform: self.appid.clone(), token, key: self.parse_key(&key)? })
-    }
-
-    fn read(&self, key: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<Secret, BadSettings> {
-        let name = format!("the {key} of platform {}", self.appid);
-        let secret = app_secret(&name, text, file)?;
-        secret.read().map_err(|error| BadSettings::new(format!("{name}: {error}"), "is the file still there?"))
     }
 
     fn parse_key(&self, key: &Secret) -> Result<MessageKey, BadSettings> {

@@ -120,9 +120,7 @@ impl Settings {
         if !from.encryption {
             return Ok(None);
         }
-        let key = app_secret("result.key", from.key.as_ref(), from.key_file.as_deref())?;
-        let key =
-            key.read().map_err(|error| BadSettings::new(format!("result.key: {error}"), "is the file still there?"))?;
+        let key = read_secret("result.key", from.key.as_ref(), from.key_file.as_deref())?;
         let hint = "make one with: openssl rand -base64 32";
         let key =
             SealingKey::new(&from.key_name, &key).map_err(|e| BadSettings::new(format!("result.key: {e}"), hint))?;
@@ -142,8 +140,14 @@ impl Settings {
     }
 }
 
+/// A secret that is read once, from text or a file.
+pub(super) fn read_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<Secret, BadSettings> {
+    let read = kept_secret(name, text, file)?.read();
+    read.map_err(|error| BadSettings::new(format!("{name}: {error}"), "is the file still there?"))
+}
+
 /// Text, or a file that can be read now and may be read again later.
-pub(super) fn app_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<AppSecret, BadSettings> {
+pub(super) fn kept_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<AppSecret, BadSettings> {
     let hint = "the file holds the secret alone";
     match (text, file) {
         (Some(text), None) if !text.expose().is_empty() => Ok(AppSecret::Text(text.clone())),

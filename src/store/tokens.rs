@@ -78,16 +78,16 @@ pub enum KeyKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundKey {
     /// What is in it.
-    pub value: ForeignValue,
+    pub value: ExternalValue,
     /// When it ends, in Unix ms, as a field of a hash says.
     pub ends_at_ms: Option<UnixMs>,
 }
 
 /// What another system wrote: a token, somehow. Prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ForeignValue(pub Vec<u8>);
+pub struct ExternalValue(pub Vec<u8>);
 
-impl fmt::Debug for ForeignValue {
+impl fmt::Debug for ExternalValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }

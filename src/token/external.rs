@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::login::{AppId, UnixMs};
 use crate::secret::Secret;
-use crate::store::{KeyKind, RedisSettings, SharedToken, Store};
+use crate::store::{RedisSettings, SharedToken, Store};
 use crate::token::refresh::Wanted;
 use crate::token::{KnownApp, Parts, TokenFault, Tokens};
 pub use server::TokenServer;
-pub use value::{ForeignKey, KeyName, Preset, ValueFormat};
+pub use value::{ExternalKey, KeyName, Preset, ValueFormat};
 
 /// The owner has so long to show another token, counted from when WeChat's refusal was heard.
 const OWNER_ACTS_WITHIN: Duration = Duration::from_secs(3);
@@ -31,14 +31,14 @@ const LONGEST_LIFE_S: u64 = 7200;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum External {
     /// A key in Redis.
-    Key(ForeignKey),
+    Key(ExternalKey),
     /// An HTTP address.
     Server(TokenServer),
 }
 
 /// Other systems' Redis servers, each connected when it is first wanted.
 #[derive(Default)]
-pub(super) struct Foreign(Mutex<HashMap<Secret, Store>>);
+pub(super) struct ExternalStores(Mutex<HashMap<Secret, Store>>);
 
 impl External {
     /// Until when the token need not be read again, in Unix ms.
@@ -52,6 +52,11 @@ impl External {
             Self::Key(key) => format!("the Redis key {}", key.shown_name(appid)),
             Self::Server(server) => format!("the token server {}", server.host()),
         }
+    }
+
+    /// Whether it is a key in the fleet's own Redis, which then must be there.
+    pub fn is_in_fleets_redis(&self) -> bool {
+        matches!(self, Self::Key(ExternalKey { redis: None, .. }))
     }
 
     fn look_every(&self) -> Duration {
@@ -92,7 +97,7 @@ impl Tokens {
             External::Server(server) => self.ask_token_server(server).await,
             External::Key(key) => {
                 let place = external.place(appid);
-                let store = self.0.foreign.store(key.redis.as_ref(), &self.0.parts);
+                let store = self.0.external.store(key.redis.as_ref(), &self.0.parts);
                 let name = key.name(appid).map_err(TokenFault::NoSecret)?;
                 let found = store.look_at(&name, &key.kind).await;
                 let found = found.map_err(|away| TokenFault::NotShown(format!("{place} cannot be read: {away}")))?;
@@ -104,7 +109,7 @@ impl Tokens {
     }
 }
 
-impl Foreign {
+impl ExternalStores {
     /// The store behind these settings; the fleet's own without any.
     fn store(&self, redis: Option<&RedisSettings>, parts: &Parts) -> Store {
         let Some(settings) = redis else { return parts.store.clone() };
@@ -112,16 +117,4 @@ impl Foreign {
         let open = || Store::redis(settings, &parts.tracker, parts.stop.clone()).expect("checked with the settings");
         stores.entry(settings.url.clone()).or_insert_with(open).clone()
     }
-}
-
-impl External {
-    /// Whether it can be read without a Redis of the fleet's.
-    pub fn needs_own_redis(&self) -> bool {
-        matches!(self, Self::Key(ForeignKey { redis: None, .. }))
-    }
-}
-
-/// The hash that older versions of WxJava keep a token in.
-pub(super) fn wxjava_hash() -> KeyKind {
-    KeyKind::Hash { field: "value".into(), ends: Some("expire".into()) }
 }

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::store::{SharedState, StoreAway};
-use crate::token::{KnownApp, Source, Tokens};
+use crate::token::{KnownApp, Source, TokenFault, Tokens};
 
 /// What is known of an app's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Tokens {
         if let Some(platform) = app.source().platform() {
             seen.by_way_of = Some(format!("platform {}", platform.appid));
             if self.0.parts.store.ticket(&platform.appid).await?.is_none() {
-                seen.problem = Some(super::TokenFault::NoTicket(platform.appid.clone()).to_string());
+                seen.problem = Some(TokenFault::NoTicket(platform.appid.clone()).to_string());
             }
         }
         Ok(seen)

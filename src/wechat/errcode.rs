@@ -1,7 +1,7 @@
-//! What WeChat's error codes mean, by endpoint. Sources: WeChat's documents of `getuserphonenumber`,
-//! `getStableAccessToken` and its list of global return codes.
+//! What WeChat's errcodes mean, by endpoint. Sources: WeChat's documents of `getuserphonenumber`,
+//! `getStableAccessToken` and the tokens of third-party platforms, and its list of global return codes.
 //!
-//! The model is open: a code that is not listed is a refusal that is passed on with its number and text. Texts are
+//! The model is open: an errcode that is not listed is a refusal that is passed on with its number and text. Texts are
 //! never matched, since WeChat changes them.
 
 /// The class of an errcode of `getuserphonenumber`.
@@ -69,5 +69,15 @@ pub fn of_token(errcode: i64) -> TokenErrcode {
         -1 | 45011 => TokenErrcode::Passing,
         40164 | 61004 | 89501..=89507 => TokenErrcode::Address,
         _ => TokenErrcode::Setup,
+    }
+}
+
+/// Whether an errcode is about getting a token: a login that meets it hears it from a token endpoint, and not from an
+/// exchange.
+pub fn is_of_token(errcode: i64) -> bool {
+    match errcode {
+        40002 | 40125 | 40164 | 40243 | 41002 | 41004 | 50004 | 50007 => true,
+        61005 | 61006 | 61011 | 61023 | 61024 => true,
+        _ => matches!(errcode, 89501..=89507),
     }
 }

@@ -1,15 +1,16 @@
-//! The calls of a third-party platform: its own token, its merchants' tokens, the list of its merchants. And the one call
-//! that does not go to WeChat: to the token server of another system.
+//! The calls of a third-party platform: its own token, its merchants' tokens, the list of its merchants, and the one that
+//! has tickets pushed to it.
 //!
-//! Source: WeChat's documents of the open platform, "ticket-token".
+//! WeChat's documents call a platform "component" and a merchant "authorizer". Here those words stand for their tokens
+//! and for WeChat's own names alone. Source: its documents of the open platform, "ticket-token".
 
-use reqwest::{Url, header};
+use reqwest::Url;
 use serde::Serialize;
 
 use crate::login::{AppId, WechatAnswer};
 use crate::secret::Secret;
 use crate::wechat::answer::{self, TokenGrant, TokenReply};
-use crate::wechat::{AccessToken, Client, ClientError, Endpoint, Fault, hear};
+use crate::wechat::{AccessToken, Client, ClientError, Endpoint, Fault};
 
 /// The paths at each host.
 pub(super) struct Endpoints {
@@ -130,15 +131,5 @@ impl Client {
         let body = Body { component_appid: platform.as_str(), component_secret: secret.expose() };
         let heard = self.post(&self.0.platform.start_push, &[], &body).await?;
         answer::read_done(&heard, &[secret.expose()])
-    }
-
-    /// Asks another system's token server, which answers as WeChat's own token endpoints do.
-    pub async fn token_of_others(&self, url: &Url, bearer: Option<&Secret>) -> Result<TokenReply, Fault> {
-        let mut request = self.0.http.get(url.clone());
-        if let Some(bearer) = bearer {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose()));
-        }
-        let heard = hear(request).await?;
-        answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
     }
 }

@@ -63,7 +63,7 @@ pub(super) struct Waiting {
 }
 
 /// A login that waits for WeChat's answer or for a token, until this is dropped.
-pub(super) struct Asking<'a> {
+pub(super) struct WaitsForWechat<'a> {
     slot: &'a Slot,
     since: Instant,
     succeeded: bool,
@@ -110,9 +110,9 @@ impl Shares {
 
 impl Slot {
     /// From here on it is WeChat that the login waits for, and not the store.
-    pub(super) fn ask(&self) -> Asking<'_> {
+    pub(super) fn ask(&self) -> WaitsForWechat<'_> {
         self.shares.division().begin_asking(self.share);
-        Asking { slot: self, since: Instant::now(), succeeded: false }
+        WaitsForWechat { slot: self, since: Instant::now(), succeeded: false }
     }
 }
 
@@ -125,7 +125,7 @@ impl Waiting {
     }
 }
 
-impl Asking<'_> {
+impl WaitsForWechat<'_> {
     /// The login has its phone number, by its first asking: that is how quick WeChat can be.
     pub(super) fn succeeded_at_once(mut self) {
         self.succeeded = true;
@@ -148,7 +148,7 @@ impl Drop for Waiting {
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for WaitsForWechat<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
         let succeeded_in = self.succeeded.then(|| now - self.since);

@@ -10,7 +10,7 @@ use axum::routing::get;
 use quicklogin::login::{Advice, AppId, Failure, Outcome, Reason};
 use quicklogin::simulator::Mint;
 use quicklogin::store::KeyKind;
-use quicklogin::token::{AppSecret, External, ForeignKey, KeyName, Preset, Source, ValueFormat};
+use quicklogin::token::{AppSecret, External, ExternalKey, KeyName, Preset, Source, ValueFormat};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
@@ -34,7 +34,7 @@ const APPS: [(&str, &str); 9] = [
 
 fn external(appid: &AppId, secret: AppSecret) -> Source {
     let own =
-        |name: &str, kind, format| Ok(ForeignKey { redis: None, name: KeyName::Template(name.into()), kind, format });
+        |name: &str, kind, format| Ok(ExternalKey { redis: None, name: KeyName::Template(name.into()), kind, format });
     let preset = |preset: Preset| preset.key(None, Some(secret), None);
     let key = match appid.as_str() {
         "wx-redisson" => preset(Preset::WxjavaRedisson),

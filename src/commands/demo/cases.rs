@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::commands::CommandError;
-use crate::commands::assemble::SIMULATED_APPID;
+use crate::commands::simulate::SIMULATED_APPID;
 use crate::login::{LoginResult, Reason};
 use crate::simulator::{AppChange, CountryCodeAs, Mint, Simulator, Step, Then};
 

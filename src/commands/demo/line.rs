@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::commands::CommandError;
-use crate::commands::assemble::SIMULATED_APPID;
 use crate::commands::demo::cases::{Case, Ending, Expected, How, Shown};
+use crate::commands::simulate::SIMULATED_APPID;
 use crate::gateway::Pending;
 use crate::login::{AppId, Code, LoginRequest, LoginResult, Outcome, RequestId};
 use crate::queue::Queue;

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::commands::CommandError;
-use crate::commands::token::find;
+use crate::commands::token::{find, store_away};
 use crate::login::UnixMs;
-use crate::token::{Seen, Tokens};
+use crate::token::{Seen, SeenToken, Tokens};
 use crate::wechat::explained::explain;
 
 pub(super) async fn run(tokens: &Tokens, appid: Option<&str>, as_json: bool) -> Result<(), CommandError> {
@@ -18,7 +18,7 @@ pub(super) async fn run(tokens: &Tokens, appid: Option<&str>, as_json: bool) -> 
         print_line(["APP", "SOURCE", "AGE", "LEFT", "FETCHED BY"]);
     }
     for app in &apps {
-        let seen = tokens.see(app).await.map_err(|away| CommandError::at_run_time(away.to_string()))?;
+        let seen = tokens.see(app).await.map_err(|away| store_away(&away))?;
         if as_json { print_json(&seen) } else { print_rows(&seen) }
     }
     Ok(())
@@ -37,14 +37,14 @@ fn print_rows(seen: &Seen) {
     let age = token.and_then(|token| token.fetched_at).map(|at| seconds(now.saturating_sub(at)));
     let left = token.and_then(|token| token.expires_at).map(|at| seconds(at.saturating_sub(now)));
     let by = match (token, &seen.by_way_of) {
-        (Some(token), _) if token.fetched_by.is_some() => token.fetched_by.clone().unwrap_or_default(),
-        (Some(_), Some(place)) => place.clone(),
-        (Some(_), None) => "-".into(),
-        (None, _) => "no valid token".into(),
+        (Some(SeenToken { fetched_by: Some(worker), .. }), _) => worker,
+        (Some(_), Some(place)) => place,
+        (Some(_), None) => "-",
+        (None, _) => "no valid token",
     };
     let dash = || "-".to_owned();
     let (age, left) = (age.unwrap_or_else(dash), left.unwrap_or_else(dash));
-    print_line([seen.appid.as_str(), seen.source, &age, &left, &by]);
+    print_line([seen.appid.as_str(), seen.source, &age, &left, by]);
     if let Some((answer, times)) = &seen.refusal {
         let words = explain(answer.errcode).map_or(answer.errmsg.as_str(), |explanation| explanation.english);
         println!("  refused {times} times in a row, last with {}: {words}", answer.errcode);

@@ -1,3 +1,6 @@
+//! The model by itself: what is asked, when, and what WeChat would say. Platforms, quotas and tokens have files of their
+//! own.
+
 mod platforms;
 mod quotas;
 mod tokens;

@@ -8,7 +8,7 @@ use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::redis::{Redis, ms};
 use crate::store::tokens::TICKET_LIFE;
-use crate::store::{ForeignValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway};
+use crate::store::{ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway};
 
 /// A refusal is remembered for so long: longer than anybody waits before asking again.
 const REFUSAL_KEPT_MS: u64 = 120_000;
@@ -115,9 +115,8 @@ impl Redis {
         created_s: u64,
     ) -> Result<bool, StoreAway> {
         let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
-        let json = serde_json::to_vec(&body).expect("text and numbers always serialise");
         let mut call = self.scripts.keep_ticket.key(self.key("ticket", platform.as_str()));
-        call.arg(json).arg(created_s).arg(ms(TICKET_LIFE));
+        call.arg(json(&body)).arg(created_s).arg(ms(TICKET_LIFE));
         self.run(&call).await
     }
 
@@ -145,7 +144,7 @@ impl Redis {
                 self.ask(redis::cmd("HMGET").arg(key).arg(field).arg(ends)).await?
             }
         };
-        Ok(value.map(|value| FoundKey { value: ForeignValue(value), ends_at_ms: ends_at }))
+        Ok(value.map(|value| FoundKey { value: ExternalValue(value), ends_at_ms: ends_at }))
     }
 }
 

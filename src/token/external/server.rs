@@ -27,7 +27,7 @@ impl Tokens {
     pub(super) async fn ask_token_server(&self, server: &TokenServer) -> Result<SharedToken, TokenFault> {
         let bearer = server.bearer.as_ref().map(AppSecret::read).transpose().map_err(TokenFault::NoSecret)?;
         let host = server.host();
-        match self.0.parts.client.token_of_others(&server.url, bearer.as_ref()).await {
+        match self.0.parts.client.external_token(&server.url, bearer.as_ref()).await {
             Ok(TokenReply::Granted(grant)) => Ok(self.shared_from_now(grant.access_token, grant.expires_in_s)),
             Ok(TokenReply::Refused(answer)) => {
                 Err(TokenFault::NotShown(format!("the token server {host} answers errcode {}", answer.errcode)))

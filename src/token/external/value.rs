@@ -16,7 +16,7 @@ const SHORTEST_IN_BINARY: usize = 64;
 
 /// Another system's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignKey {
+pub struct ExternalKey {
     /// Where it is; in the fleet's own Redis when not said.
     pub redis: Option<RedisSettings>,
     /// What it is called.
@@ -73,7 +73,7 @@ impl Preset {
         prefix: Option<&str>,
         secret: Option<AppSecret>,
         redis: Option<RedisSettings>,
-    ) -> Result<ForeignKey, &'static str> {
+    ) -> Result<ExternalKey, &'static str> {
         let template = |own: &str, rest: &str| KeyName::Template(format!("{}{rest}", prefix.unwrap_or(own)));
         let name = match self {
             Self::Wxjava => template("wa", ":access_token:{appid}"),
@@ -87,15 +87,15 @@ impl Preset {
             Self::Wechatpy => template("wechatpy", ":{appid}_access_token"),
         };
         let kind = match self {
-            Self::WxjavaHash => super::wxjava_hash(),
+            Self::WxjavaHash => KeyKind::Hash { field: "value".into(), ends: Some("expire".into()) },
             _ => KeyKind::Text,
         };
         let format = if self == Self::Powerwechat { ValueFormat::Json } else { ValueFormat::Plain };
-        Ok(ForeignKey { redis, name, kind, format })
+        Ok(ExternalKey { redis, name, kind, format })
     }
 }
 
-impl ForeignKey {
+impl ExternalKey {
     /// The key's name. The error says which secret file cannot be read.
     pub(super) fn name(&self, appid: &AppId) -> Result<String, String> {
         match &self.name {
@@ -155,18 +155,18 @@ fn json(value: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ForeignValue;
+    use crate::store::ExternalValue;
 
     const TOKEN: &str =
         "92_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_abcdefghijklmnopqrstuvwxyz0123456789";
 
-    fn key(preset: Preset) -> ForeignKey {
+    fn key(preset: Preset) -> ExternalKey {
         let secret = AppSecret::Text("0123456789abcdef0123456789abcdef".into());
         preset.key(None, Some(secret), None).expect("a good preset")
     }
 
     fn found(value: impl Into<Vec<u8>>) -> FoundKey {
-        FoundKey { value: ForeignValue(value.into()), ends_at_ms: None }
+        FoundKey { value: ExternalValue(value.into()), ends_at_ms: None }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Pushes sealed and signed as WeChat does it, and all the ways in which a body is none.
+
 use aes::cipher::BlockEncryptMut;
 
 use super::*;

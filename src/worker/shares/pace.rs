@@ -1,6 +1,6 @@
 //! Whether an app is slow: its logins end so seldom that the line cannot wait for them. Pure: time is a parameter.
 //!
-//! An app's logins are measured in turns. A turn is over when as many have ended as are in hand, and the time that
+//! An app's logins are measured in rounds. A round is over when as many have ended as are in hand, and the time that
 //! slots were held in it, divided by their number, is what a login takes on average, however few of many hang and
 //! whether they end all at once or one by one. What is long is told by the other apps: four times what a login takes
 //! where logins succeed best. So a WeChat that is slow for everybody makes no app slow, and an app that is slow beside
@@ -26,7 +26,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// How quickly an app's logins end.
 #[derive(Default)]
 pub(super) struct Pace {
-    /// In this turn: how long slots were held, up to `counted_at`, and how many logins ended.
+    /// In this round: how long slots were held, up to `counted_at`, and how many logins ended.
     held_for: Duration,
     counted_at: Option<Instant>,
     ended: u32,
@@ -61,7 +61,7 @@ impl Pace {
         if idle || self.slow.is_some_and(|bound| took <= bound) {
             self.slow = None;
         }
-        self.next_turn();
+        self.next_round();
     }
 
     /// A login had its phone number by the first asking.
@@ -80,7 +80,7 @@ impl Pace {
     pub(super) fn suspect(&mut self, held: u32, waits_for_wechat: bool, now: Instant) -> Option<Duration> {
         self.count(held, now);
         if !waits_for_wechat {
-            self.next_turn();
+            self.next_round();
         }
         let take = self.held_for / held.max(1);
         if take < SLOW_AT_LEAST {
@@ -106,7 +106,7 @@ impl Pace {
         self.slow.is_some()
     }
 
-    fn next_turn(&mut self) {
+    fn next_round(&mut self) {
         (self.held_for, self.ended, self.looks) = (Duration::ZERO, 0, 0);
     }
 
