@@ -10,6 +10,8 @@ mod refresh;
 mod secrets;
 mod seen;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
