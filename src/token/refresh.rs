@@ -242,10 +242,13 @@ impl Tokens {
 
 impl KnownApp {
     /// Keeps a token in memory; what could not be had is forgotten.
-    fn keep(&self, token: SharedToken) -> AccessToken {
+    pub(super) fn keep(&self, token: SharedToken) -> AccessToken {
         let access_token = token.access_token.clone();
         let fresh_until = self.source().fresh_until(&token);
-        let spread = token.expires_at.saturating_sub(fresh_until) as f64 / 5.0 * fastrand::f64();
+        // A fifth of what is left then, or of what has gone by then: one that is read every few seconds has hours left.
+        let left_ms = token.expires_at.saturating_sub(fresh_until);
+        let gone_ms = fresh_until.saturating_sub(token.fetched_at);
+        let spread = left_ms.min(gone_ms) as f64 / 5.0 * fastrand::f64();
         self.0.cached.store(Some(Arc::new(Cached { token, refresh_from: fresh_until + spread as u64 })));
         self.0.fetching.close();
         access_token
