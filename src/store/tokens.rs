@@ -38,6 +38,8 @@ pub struct SharedRefusal {
     pub same_token: bool,
     /// How often in a row.
     pub times: u32,
+    /// When it said so, in Unix ms.
+    pub heard_at: UnixMs,
 }
 
 /// What the fleet knows of an app's token.

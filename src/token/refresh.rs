@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::breaker::Permit;
 use crate::clock;
-use crate::login::WechatAnswer;
+use crate::login::{UnixMs, WechatAnswer};
 use crate::store::{SharedRefusal, SharedState, SharedToken};
 use crate::token::source::Fetched;
 use crate::token::{Cached, KnownApp, Source, TokenFault, Tokens};
@@ -236,7 +236,8 @@ impl Tokens {
         let credentials = app.source().credentials();
         let before = self.0.parts.store.shared_token(app.appid()).await.ok()?.refusal;
         let times = before.filter(|before| before.credentials == credentials).map_or(0, |before| before.times) + 1;
-        Some(SharedRefusal { id: owner.to_owned(), credentials, answer: answer.clone(), same_token, times })
+        let (id, answer, heard_at) = (owner.to_owned(), answer.clone(), clock::now_ms());
+        Some(SharedRefusal { id, credentials, answer, same_token, times, heard_at })
     }
 }
 
@@ -266,14 +267,17 @@ impl KnownApp {
         if let Some(refusal) = &missed.refusal {
             *self.0.known_refusal.lock().expect("nothing panics while holding it") = Some(refusal.id.clone());
         }
-        let pause = missed.fault.pause(times, fastrand::f64());
+        let heard_at = missed.refusal.as_ref().map(|refusal| refusal.heard_at);
+        let gone = Duration::from_millis(heard_at.map_or(0, |heard_at| clock::now_ms().saturating_sub(heard_at)));
+        let pause = missed.fault.pause(times, fastrand::f64()).saturating_sub(gone);
         self.0.fetching.trip(missed.fault.clone(), times, Instant::now() + pause);
     }
 
-    /// Whether a refusal was heard by another worker since this one last failed, asking with the same.
+    /// Whether a refusal was heard by another worker since this one last failed, asking with the same, and not so long
+    /// ago that somebody should ask again.
     fn is_news(&self, refusal: &SharedRefusal) -> bool {
         let known = self.0.known_refusal.lock().expect("nothing panics while holding it").clone();
-        known.as_ref() != Some(&refusal.id) && refusal.credentials == self.source().credentials()
+        known.as_ref() != Some(&refusal.id) && refusal.counts() && refusal.credentials == self.source().credentials()
     }
 }
 
@@ -291,6 +295,15 @@ impl Wanted {
     /// Whether an operator wants it, whatever there is.
     fn is_an_order(&self) -> bool {
         matches!(self, Self::New { .. })
+    }
+}
+
+impl SharedRefusal {
+    /// Whether nobody need ask again yet.
+    fn counts(&self) -> bool {
+        let Missed { fault, .. } = self.clone().into();
+        let pause_ms = fault.pause(self.times, 1.0).as_millis() as UnixMs;
+        clock::now_ms() < self.heard_at.saturating_add(pause_ms)
     }
 }
 

@@ -253,6 +253,21 @@ async fn one_worker_asks_for_all_while_wechat_refuses_to_give_a_token() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_is_over_is_not_told_to_a_worker_that_comes_later() {
+    let mut fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let frozen = |frozen| AppChange { appid: APP.into(), frozen: Some(frozen), ..Default::default() };
+    fleet.simulator.put_app(frozen(true)).expect("a good change");
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "token_unavailable");
+    fleet.simulator.put_app(frozen(false)).expect("a good change");
+    // The first refusal answers for a second at most; the fleet remembers it for longer.
+    sleep(Duration::from_millis(1100)).await;
+    fleet.drain_worker().await;
+    fleet.add_worker();
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    assert_eq!(fleet.simulator.asked_without_codes().stable_token.calls, 2);
+}
+
+#[tokio::test]
 async fn an_app_that_wechat_does_not_serve_is_told_unasked_and_the_others_feel_nothing() {
     let plan = Plan { apps: vec![(APP, SECRET), (SISTER, SECRET)], ..Plan::on(Ground::RabbitAndRedis) };
     let fleet = plan.start().await;

@@ -32,6 +32,7 @@ struct RefusalBody {
     rid: Option<String>,
     same_token: bool,
     times: u32,
+    heard_at: UnixMs,
 }
 
 /// A ticket as it is kept. One that was put in by hand need not say when WeChat made it: any push then replaces it.
@@ -173,15 +174,15 @@ impl From<TokenBody> for SharedToken {
 
 impl From<&SharedRefusal> for RefusalBody {
     fn from(refusal: &SharedRefusal) -> Self {
-        let SharedRefusal { id, credentials, answer, same_token, times } = refusal.clone();
+        let SharedRefusal { id, credentials, answer, same_token, times, heard_at } = refusal.clone();
         let WechatAnswer { errcode, errmsg, rid } = answer;
-        Self { id, credentials, errcode, errmsg, rid, same_token, times }
+        Self { id, credentials, errcode, errmsg, rid, same_token, times, heard_at }
     }
 }
 
 impl From<RefusalBody> for SharedRefusal {
     fn from(body: RefusalBody) -> Self {
-        let RefusalBody { id, credentials, errcode, errmsg, rid, same_token, times } = body;
-        Self { id, credentials, answer: WechatAnswer { errcode, errmsg, rid }, same_token, times }
+        let RefusalBody { id, credentials, errcode, errmsg, rid, same_token, times, heard_at } = body;
+        Self { id, credentials, answer: WechatAnswer { errcode, errmsg, rid }, same_token, times, heard_at }
     }
 }
