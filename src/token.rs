@@ -4,6 +4,7 @@
 //! token comes from is [`Source`]'s business; getting one, at most one at a time, is in `refresh`.
 
 mod authorizer;
+mod budgets;
 mod external;
 mod fault;
 mod refresh;

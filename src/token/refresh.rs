@@ -21,9 +21,6 @@ use crate::wechat::errcode::{self, TokenErrcode};
 const LEAD: Duration = Duration::from_secs(2);
 /// How often one that waits for another worker's refresh looks for the token.
 const LOOK: Backoff = Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(50) };
-/// WeChat's budget of forced refreshes for an app: so many in 24 hours, so far apart.
-const FORCED_A_DAY: u32 = 20;
-const FORCED_APART: Duration = Duration::from_secs(30);
 
 /// Which token will do.
 #[derive(Clone)]
@@ -155,7 +152,7 @@ impl Tokens {
             }
         }
         let fetched = tokio::select! {
-            fetched = self.fetch_other(app, wanted) => fetched,
+            fetched = self.fetch_wanted(app, wanted) => fetched,
             never = self.keep_lead(app, owner) => match never {},
         };
         match fetched {
@@ -168,39 +165,6 @@ impl Tokens {
                 Err(Missed { fault, refusal })
             }
         }
-    }
-
-    /// Fetches a token that will do: by force, where WeChat gives again what it refuses and the settings allow it.
-    async fn fetch_other(&self, app: &KnownApp, wanted: &Wanted) -> Result<Fetched, TokenFault> {
-        if let Wanted::New { force: true } = wanted {
-            return self.fetch_by_force(app).await;
-        }
-        let fetched = self.ask_for_token(app.appid(), app.source(), false).await?;
-        self.0.parts.meters.token_fetched();
-        let Wanted::OtherThan { failed, refusal } = wanted else { return Ok(fetched) };
-        if fetched.token.access_token != *failed {
-            return Ok(fetched);
-        }
-        let errcode = refusal.errcode;
-        warn!(appid = %app.appid(), errcode, "WeChat refuses the access token and gave the same one again");
-        if !app.source().may_force() {
-            return Err(TokenFault::StillRefused(refusal.clone()));
-        }
-        match self.fetch_by_force(app).await {
-            Ok(forced) if forced.token.access_token != *failed => Ok(forced),
-            Ok(_) | Err(TokenFault::NoForce) => Err(TokenFault::StillRefused(refusal.clone())),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    async fn fetch_by_force(&self, app: &KnownApp) -> Result<Fetched, TokenFault> {
-        if !self.0.parts.store.spend_forced(app.appid(), FORCED_A_DAY, FORCED_APART).await? {
-            return Err(TokenFault::NoForce);
-        }
-        warn!(appid = %app.appid(), "refreshing the access token by force: the former one ends at once");
-        let forced = self.ask_for_token(app.appid(), app.source(), true).await?;
-        self.0.parts.meters.token_fetched();
-        Ok(forced)
     }
 
     /// Shares a fresh token. Where the store is away it serves this worker all the same, and the lead ends by itself.

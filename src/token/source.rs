@@ -94,6 +94,11 @@ impl Source {
         token.expires_at.saturating_sub(EARLY_MS.min(life_ms / 4))
     }
 
+    /// Whether each call makes a new token, and ends the former one.
+    pub(super) fn mints(&self) -> bool {
+        matches!(self, Self::Classic { .. } | Self::Authorizer(_) | Self::Component(_))
+    }
+
     pub(super) fn may_force(&self) -> bool {
         matches!(self, Self::Stable { may_force: true, .. })
     }

@@ -329,3 +329,33 @@ async fn a_token_in_memory_serves_on_while_redis_is_away_and_none_is_fetched_bec
     }
     assert_eq!(fleet.simulator.asked_without_codes().stable_token.calls, 1);
 }
+
+#[tokio::test]
+async fn a_wechat_that_refuses_every_new_token_is_not_asked_for_more_and_more_of_them() {
+    let fleet = Plan { workers: 3, source: |_, secret| Source::Classic { secret }, ..Plan::on(Ground::RabbitAndRedis) }
+        .start()
+        .await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    refuse_good_tokens(&fleet);
+    let outcomes = steady_load(&fleet, 60, 10, |_| {}).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == "token_unavailable"), "{outcomes:?}");
+    assert_eq!(fleet.simulator.asked_without_codes().classic_token.calls, 1 + 10);
+    let Outcome::Failed(told) = fleet.login(&fleet.tap().code).await.outcome else { panic!("it fails") };
+    assert_eq!((told.advice, told.answer.expect("WeChat's refusal").errcode), (Advice::FixSetup, 40001));
+    assert!(told.detail.expect("words").contains("one access token after the other"));
+    fleet.simulator.clear_moods();
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded", "the last token is kept");
+}
+
+#[tokio::test]
+async fn a_token_that_wechat_does_not_give_costs_nothing_of_what_may_be_replaced() {
+    let plan = Plan { source: |_, secret| Source::Classic { secret }, ..Plan::on(Ground::RabbitAndRedis) };
+    let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
+    let fleet = Plan { limits, ..plan }.start().await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    fleet.simulator.invalidate_tokens(None).expect("it knows its apps");
+    token_mood(&fleet, Step::errcode(-1), 3);
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    assert_eq!(fleet.simulator.asked_without_codes().classic_token.calls, 1 + 3 + 1);
+    assert_eq!(fleet.redis().cli(&["ZCARD", &format!("quicklogin:replaced:{{{APP}}}")]), "1");
+}
