@@ -131,9 +131,8 @@ impl Worker {
 
     /// How many deliveries to consume at once for so many slots: a little more than can be in hand, so that none of them
     /// waits for the broker.
-    pub fn prefetch(&self, slots: u16) -> u16 {
-        let in_hand = if self.0.tokens.is_only_one() { usize::from(slots) } else { places(usize::from(slots)) };
-        u16::try_from(in_hand + usize::from(slots / 4)).unwrap_or(u16::MAX)
+    pub fn prefetch(slots: u16) -> u16 {
+        u16::try_from(places(usize::from(slots)) + usize::from(slots / 4)).unwrap_or(u16::MAX)
     }
 
     async fn work_on(self, delivery: Delivery, arrived: Arrived, place: OwnedSemaphorePermit, stop: Stop) {

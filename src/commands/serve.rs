@@ -31,7 +31,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let apps = AppIds::new(upstream.apps.iter().map(|app| app.appid.clone()).collect());
     let worker = process.worker(&opened, upstream)?;
     process.reload_on_hangup(Some(worker.tokens().clone()), Some(apps.clone()))?;
-    let consumer = process.consume(&opened, &worker);
+    let consumer = process.consume(&opened);
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));
     let parts = process.gateway(&opened, apps, readiness)?;

@@ -19,7 +19,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let opened = process.open(backend)?;
     let worker = process.worker(&opened, upstream)?;
     process.reload_on_hangup(Some(worker.tokens().clone()), None)?;
-    let consumer = process.consume(&opened, &worker);
+    let consumer = process.consume(&opened);
     process.announce(&consumer);
     serve_ops(process, process.readiness(&opened, false, Some(&consumer))).await;
     process.work(worker, consumer).await;

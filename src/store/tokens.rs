@@ -38,6 +38,8 @@ pub struct SharedRefusal {
     pub same_token: bool,
     /// How often in a row.
     pub times: u32,
+    /// When it said so, in Unix ms.
+    pub heard_at: UnixMs,
 }
 
 /// What the fleet knows of an app's token.
@@ -58,6 +60,19 @@ pub struct Renewal {
     pub former: Option<Secret>,
     /// The one that WeChat returned.
     pub refresh_token: Secret,
+}
+
+/// How often the fleet may do something for an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// What it is spent on; a part of its key.
+    pub name: &'static str,
+    /// At most so many times.
+    pub most: u32,
+    /// In so long.
+    pub within: Duration,
+    /// And so far apart.
+    pub apart: Duration,
 }
 
 /// What sort of key another system keeps its token in.
@@ -166,12 +181,19 @@ impl Store {
         }
     }
 
-    /// Takes one forced refresh of the app's token out of the fleet's budget: at most `most` in 24 hours, `apart` from
-    /// each other. False: there is none.
-    pub async fn spend_forced(&self, appid: &AppId, most: u32, apart: Duration) -> Result<bool, StoreAway> {
+    /// Whether something is left of the fleet's budget for this app, regardless of how far apart.
+    pub async fn has_left(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.spend_forced(appid, most, apart)),
-            Self::Redis(redis) => redis.spend_forced(appid, most, apart).await,
+            Self::Memory(memory) => Ok(memory.has_left(appid, budget)),
+            Self::Redis(redis) => redis.has_left(appid, budget).await,
+        }
+    }
+
+    /// Takes one call out of the fleet's budget for this app. False: there is none.
+    pub async fn spend(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.spend(appid, budget)),
+            Self::Redis(redis) => redis.spend(appid, budget).await,
         }
     }
 

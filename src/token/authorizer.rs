@@ -14,7 +14,7 @@ use crate::login::{AppId, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::{Renewal, SharedToken};
 use crate::token::source::Fetched;
-use crate::token::{KnownApp, Parts, Platform, TokenFault, Tokens};
+use crate::token::{App, KnownApp, Parts, Platform, Source, TokenFault, Tokens};
 use crate::wechat::errcode;
 use crate::wechat::{AccessToken, AuthorizerReply, Fault, MerchantsReply, TokenReply};
 
@@ -55,9 +55,7 @@ impl Tokens {
         appid: &AppId,
         platform: &Platform,
     ) -> Result<Fetched, TokenFault> {
-        let component = self.0.known.load().platforms.get(&platform.appid).cloned();
-        let merchant =
-            Merchant { appid, platform, component: component.expect("configured together with its merchants") };
+        let merchant = Merchant { appid, platform, component: self.component(platform) };
         let kept = self.0.parts.store.refresh_token(appid, &platform.appid).await?;
         if let Some(kept) = &kept {
             match self.ask_with(&merchant, kept, Some(kept)).await {
@@ -74,6 +72,15 @@ impl Tokens {
         }
         info!(%appid, platform = %platform.appid, "the refresh token comes from the list of merchants");
         self.ask_with(&merchant, &listed, kept.as_ref()).await
+    }
+
+    /// The platform as it is configured; by itself, where the settings were read again while its merchant's login was in
+    /// hand, and know it no more.
+    fn component(&self, platform: &Platform) -> KnownApp {
+        let configured = self.0.known.load().platforms.get(&platform.appid).cloned();
+        configured.unwrap_or_else(|| {
+            KnownApp::new(App { appid: platform.appid.clone(), source: Source::Component(platform.clone()) })
+        })
     }
 
     /// Asks once; what is returned replaces the `former` refresh token in the store.

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::redis::{Redis, ms};
 use crate::store::tokens::TICKET_LIFE;
-use crate::store::{ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway};
+use crate::store::{
+    Budget, ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway,
+};
 
 /// A refusal is remembered for so long: longer than anybody waits before asking again.
 const REFUSAL_KEPT_MS: u64 = 120_000;
@@ -32,6 +35,7 @@ struct RefusalBody {
     rid: Option<String>,
     same_token: bool,
     times: u32,
+    heard_at: UnixMs,
 }
 
 /// A ticket as it is kept. One that was put in by hand need not say when WeChat made it: any push then replaces it.
@@ -125,14 +129,19 @@ impl Redis {
         Ok(found.and_then(|json| serde_json::from_slice::<TicketBody>(&json).ok()).map(|body| body.ticket.into()))
     }
 
-    pub(in crate::store) async fn spend_forced(
-        &self,
-        appid: &AppId,
-        most: u32,
-        apart: Duration,
-    ) -> Result<bool, StoreAway> {
-        let mut call = self.scripts.spend_forced.key(self.key("forced", appid.as_str()));
-        call.arg(most).arg(ms(apart)).arg(uuid::Uuid::now_v7().simple().to_string());
+    pub(in crate::store) async fn has_left(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
+        let since = clock::now_ms().saturating_sub(ms(budget.within));
+        let mut command = redis::cmd("ZCOUNT");
+        command.arg(self.key(budget.name, appid.as_str())).arg(since).arg("+inf");
+        let spent: u64 = self.ask(&command).await?;
+        Ok(spent < u64::from(budget.most))
+    }
+
+    pub(in crate::store) async fn spend(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
+        let Budget { name, most, within, apart } = *budget;
+        let mut call = self.scripts.spend.key(self.key(name, appid.as_str()));
+        let apart_ms = apart.as_millis() as u64;
+        call.arg(most).arg(ms(within)).arg(apart_ms).arg(uuid::Uuid::now_v7().simple().to_string());
         self.run(&call).await
     }
 
@@ -172,15 +181,15 @@ impl From<TokenBody> for SharedToken {
 
 impl From<&SharedRefusal> for RefusalBody {
     fn from(refusal: &SharedRefusal) -> Self {
-        let SharedRefusal { id, credentials, answer, same_token, times } = refusal.clone();
+        let SharedRefusal { id, credentials, answer, same_token, times, heard_at } = refusal.clone();
         let WechatAnswer { errcode, errmsg, rid } = answer;
-        Self { id, credentials, errcode, errmsg, rid, same_token, times }
+        Self { id, credentials, errcode, errmsg, rid, same_token, times, heard_at }
     }
 }
 
 impl From<RefusalBody> for SharedRefusal {
     fn from(body: RefusalBody) -> Self {
-        let RefusalBody { id, credentials, errcode, errmsg, rid, same_token, times } = body;
-        Self { id, credentials, answer: WechatAnswer { errcode, errmsg, rid }, same_token, times }
+        let RefusalBody { id, credentials, errcode, errmsg, rid, same_token, times, heard_at } = body;
+        Self { id, credentials, answer: WechatAnswer { errcode, errmsg, rid }, same_token, times, heard_at }
     }
 }

@@ -203,7 +203,7 @@ impl Fleet {
             some => open(&self.plan, some.as_ref(), &self.tracker, &stop),
         };
         let worker = self.worker(store);
-        let consumer = queue.consume(worker.prefetch(self.plan.slots as u16), stop.soft.clone());
+        let consumer = queue.consume(Worker::prefetch(self.plan.slots as u16), stop.soft.clone());
         let (slots, stopping) = (self.plan.slots, stop.clone());
         let working = tokio::spawn(async move { worker::work(worker, consumer, slots, &stopping).await });
         self.workers.push(RunningWorker { stop, working });
