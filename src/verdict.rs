@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn whatever_forbids_the_call_is_not_allowed() {
-        for errcode in [48001, 48004, 50002, 61003, 61004, 61007, 40097, 40234, 40235] {
+        for errcode in [48001, 48004, 50002, 50004, 50007, 61003, 61004, 61007, 40097, 40234, 40235] {
             let verdict = verdict(&refused(errcode), heard(), EARLY);
             assert_eq!(reason(&verdict), Some((NotAllowed, Advice::FixSetup)), "{errcode}");
         }

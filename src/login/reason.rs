@@ -18,7 +18,7 @@ pub enum Reason {
     InDoubt,
     /// 40013, or the watermark names another app.
     AppMismatch,
-    /// This app may not call this (48001, 61003, 61004, 61007, 40097, 402xx, 50002, 48004).
+    /// This app may not call this (48001, 61003, 61004, 61007, 40097, 402xx, 50002, 50004, 50007, 48004).
     NotAllowed,
     /// 45009 or 45011 to the end of the patience.
     Throttled,

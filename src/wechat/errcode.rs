@@ -31,7 +31,8 @@ pub fn of_phone(errcode: i64) -> PhoneErrcode {
         40013 => PhoneErrcode::OtherApp,
         40001 | 40014 | 42001 => PhoneErrcode::BadToken,
         45009 | 45011 => PhoneErrcode::Throttled,
-        48001 | 48004 | 50002 | 61003 | 61004 | 61007 | 40097 | 40200..=40299 => PhoneErrcode::NotAllowed,
+        48001 | 48004 | 50002 | 50004 | 50007 | 61003 | 61004 | 61007 => PhoneErrcode::NotAllowed,
+        40097 | 40200..=40299 => PhoneErrcode::NotAllowed,
         _ => PhoneErrcode::Other,
     }
 }
@@ -47,9 +48,10 @@ pub fn stops_the_app(errcode: i64) -> bool {
     matches!(errcode, 48001 | 48004 | 50002 | 50004 | 50007 | 61003 | 61004 | 61007)
 }
 
-/// Whether an errcode, of whichever endpoint, says that the app or its third-party platform may not call this.
+/// Whether an errcode of a token endpoint says that the app or its third-party platform may not call what the token is
+/// for. 50004 and 50007 forbid the token itself.
 pub fn forbids_the_app(errcode: i64) -> bool {
-    stops_the_app(errcode) && of_phone(errcode) == PhoneErrcode::NotAllowed
+    stops_the_app(errcode) && !matches!(errcode, 50004 | 50007)
 }
 
 /// The class of an errcode of the token endpoints, those of third-party platforms among them.
@@ -69,5 +71,19 @@ pub fn of_token(errcode: i64) -> TokenErrcode {
         -1 | 45011 => TokenErrcode::Passing,
         40164 | 61004 | 89501..=89507 => TokenErrcode::Address,
         _ => TokenErrcode::Setup,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_stops_an_app_is_an_operators_to_end() {
+        let stopping: Vec<_> = (40_000..90_000).filter(|errcode| stops_the_app(*errcode)).collect();
+        assert_eq!(stopping.len(), 8);
+        for errcode in stopping {
+            assert_eq!(of_phone(errcode), PhoneErrcode::NotAllowed, "{errcode}: no user can end it with another tap");
+        }
     }
 }
