@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::login::{AppId, UnixMs};
 use crate::secret::Secret;
-use crate::store::{KeyKind, RedisSettings, SharedToken, Store};
+use crate::store::{KeyKind, NoLook, RedisSettings, SharedToken, Store};
 use crate::token::refresh::Wanted;
 use crate::token::{KnownApp, Parts, TokenFault, Tokens};
 pub use server::TokenServer;
@@ -95,7 +95,7 @@ impl Tokens {
                 let store = self.0.foreign.store(key.redis.as_ref(), &self.0.parts);
                 let name = key.name(appid).map_err(TokenFault::NoSecret)?;
                 let found = store.look_at(&name, &key.kind).await;
-                let found = found.map_err(|away| TokenFault::NotShown(format!("{place} cannot be read: {away}")))?;
+                let found = found.map_err(|no_look| not_seen(no_look, key, &place))?;
                 let found = found.ok_or_else(|| TokenFault::NotShown(format!("{place} holds no token")))?;
                 let token = key.read(&found).map_err(|problem| TokenFault::NotShown(format!("{place} {problem}")))?;
                 Ok(self.shared_from_now(token, LONGEST_LIFE_S))
@@ -118,6 +118,15 @@ impl External {
     /// Whether it can be read without a Redis of the fleet's.
     pub fn needs_own_redis(&self) -> bool {
         matches!(self, Self::Key(ForeignKey { redis: None, .. }))
+    }
+}
+
+fn not_seen(no_look: NoLook, key: &ForeignKey, place: &str) -> TokenFault {
+    match no_look {
+        // The fleet's own: without it no login goes on, and none ends because of it.
+        NoLook::Away(away) if key.redis.is_none() => away.into(),
+        NoLook::Away(away) => TokenFault::OwnerAway(format!("{place} cannot be read: {away}")),
+        NoLook::Unreadable(problem) => TokenFault::NotShown(format!("{place} cannot be read: {problem}")),
     }
 }
 
