@@ -98,6 +98,17 @@ pub struct FoundKey {
     pub ends_at_ms: Option<UnixMs>,
 }
 
+/// Another system's key was not seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoLook {
+    /// Its store is away, which passes.
+    #[error(transparent)]
+    Away(StoreAway),
+    /// It is of another sort, or not for us, which somebody has to mend.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
 /// What another system wrote: a token, somehow. Prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExternalValue(pub Vec<u8>);
@@ -198,7 +209,7 @@ impl Store {
     }
 
     /// Looks at another system's key. There is no verb that writes one.
-    pub async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, StoreAway> {
+    pub async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, NoLook> {
         match self {
             Self::Memory(_) => Ok(None),
             Self::Redis(redis) => redis.look_at(key, kind).await,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::login::{AppId, UnixMs};
 use crate::secret::Secret;
-use crate::store::{FoundKey, KeyKind, RedisSettings, SharedToken, Store, StoreAway};
+use crate::store::{FoundKey, KeyKind, NoLook, RedisSettings, SharedToken, Store};
 use crate::token::refresh::Wanted;
 use crate::token::{KnownApp, Parts, TokenFault, Tokens};
 pub use server::TokenServer;
@@ -103,7 +103,7 @@ impl Tokens {
                 let store = self.0.external.store(key.redis.as_ref(), &self.0.parts);
                 let name = key.name(appid).map_err(TokenFault::NoSecret)?;
                 let found = look_when_connected(&store, &name, &key.kind).await;
-                let found = found.map_err(|away| TokenFault::NotShown(format!("{place} cannot be read: {away}")))?;
+                let found = found.map_err(|no_look| not_seen(no_look, key, &place))?;
                 let found = found.ok_or_else(|| TokenFault::NotShown(format!("{place} holds no token")))?;
                 let token = key.read(&found).map_err(|problem| TokenFault::NotShown(format!("{place} {problem}")))?;
                 Ok(self.shared_from_now(token, LONGEST_LIFE_S))
@@ -113,11 +113,11 @@ impl Tokens {
 }
 
 /// A store that was opened just now is not connected yet.
-async fn look_when_connected(store: &Store, name: &str, kind: &KeyKind) -> Result<Option<FoundKey>, StoreAway> {
+async fn look_when_connected(store: &Store, name: &str, kind: &KeyKind) -> Result<Option<FoundKey>, NoLook> {
     let until = Instant::now() + CONNECTS_WITHIN;
     loop {
         match store.look_at(name, kind).await {
-            Err(_) if Instant::now() < until => sleep(LOOK_AGAIN).await,
+            Err(NoLook::Away(_)) if Instant::now() < until => sleep(LOOK_AGAIN).await,
             looked => return looked,
         }
     }
@@ -130,5 +130,14 @@ impl ExternalStores {
         let mut stores = self.0.lock().expect("nothing panics while holding it");
         let open = || Store::redis(settings, &parts.tracker, parts.stop.clone()).expect("checked with the settings");
         stores.entry(settings.url.clone()).or_insert_with(open).clone()
+    }
+}
+
+fn not_seen(no_look: NoLook, key: &ExternalKey, place: &str) -> TokenFault {
+    match no_look {
+        // The fleet's own: without it no login goes on, and none ends because of it.
+        NoLook::Away(away) if key.redis.is_none() => away.into(),
+        NoLook::Away(away) => TokenFault::OwnerAway(format!("{place} cannot be read: {away}")),
+        NoLook::Unreadable(problem) => TokenFault::NotShown(format!("{place} cannot be read: {problem}")),
     }
 }

@@ -34,6 +34,9 @@ pub enum TokenFault {
     /// The other system that owns the token shows none.
     #[error("{0}")]
     NotShown(String),
+    /// The other system that owns the token cannot be asked for now.
+    #[error("{0}")]
+    OwnerAway(String),
     /// The AppSecret cannot be read.
     #[error("the AppSecret cannot be read: {0}")]
     NoSecret(String),
@@ -77,7 +80,7 @@ impl TokenFault {
             Self::Refused(refusal) => errcode::of_token(refusal.errcode) != TokenErrcode::Passing,
             Self::StillRefused(_) | Self::RefusedAgain(_) | Self::NotReplaced { .. } | Self::NotShown(_) => true,
             Self::NoSecret(_) | Self::NoTicket(_) | Self::NotAuthorized(_) => true,
-            Self::Wechat(_) | Self::Store | Self::NoForce | Self::Awaited => false,
+            Self::Wechat(_) | Self::OwnerAway(_) | Self::Store | Self::NoForce | Self::Awaited => false,
         }
     }
 

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use redis::{Cmd, FromRedisValue, RedisError};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
+use crate::store::redis::link::Borrowed;
 use crate::store::redis::{Redis, ms};
 use crate::store::tokens::TICKET_LIFE;
 use crate::store::{
-    Budget, ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway,
+    Budget, ExternalValue, FoundKey, KeyKind, NoLook, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway,
 };
 
 /// A refusal is remembered for so long: longer than anybody waits before asking again.
@@ -145,16 +147,39 @@ impl Redis {
         self.run(&call).await
     }
 
-    pub(in crate::store) async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, StoreAway> {
-        let (value, ends_at): (Option<Vec<u8>>, Option<UnixMs>) = match kind {
-            KeyKind::Text => (self.ask(redis::cmd("GET").arg(key)).await?, None),
-            KeyKind::Hash { field, ends: None } => (self.ask(redis::cmd("HGET").arg(key).arg(field)).await?, None),
+    pub(in crate::store) async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, NoLook> {
+        let (value, ends_at): (Option<Vec<u8>>, Option<Vec<u8>>) = match kind {
+            KeyKind::Text => (self.look(redis::cmd("GET").arg(key)).await?, None),
+            KeyKind::Hash { field, ends: None } => (self.look(redis::cmd("HGET").arg(key).arg(field)).await?, None),
             KeyKind::Hash { field, ends: Some(ends) } => {
-                self.ask(redis::cmd("HMGET").arg(key).arg(field).arg(ends)).await?
+                self.look(redis::cmd("HMGET").arg(key).arg(field).arg(ends)).await?
             }
         };
-        Ok(value.map(|value| FoundKey { value: ExternalValue(value), ends_at_ms: ends_at }))
+        let ends_at_ms = match (kind, ends_at) {
+            (KeyKind::Hash { ends: Some(ends), .. }, Some(text)) => Some(time_in(ends, &text)?),
+            _ => None,
+        };
+        Ok(value.map(|value| FoundKey { value: ExternalValue(value), ends_at_ms }))
     }
+
+    /// Reads a key that others write, which may hold anything, and so is taken as bytes: what is wrong with it does not
+    /// count against Redis.
+    async fn look<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoLook> {
+        let Borrowed { mut connection, number } = self.link.borrow().map_err(NoLook::Away)?;
+        match command.query_async(&mut connection).await {
+            Err(error) if is_about_the_key(&error) => Err(NoLook::Unreadable(error.to_string())),
+            answer => self.link.observe(number, answer).map_err(NoLook::Away),
+        }
+    }
+}
+
+fn is_about_the_key(error: &RedisError) -> bool {
+    matches!(error.code(), Some("WRONGTYPE" | "NOPERM"))
+}
+
+fn time_in(field: &str, text: &[u8]) -> Result<UnixMs, NoLook> {
+    let time = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
+    time.ok_or_else(|| NoLook::Unreadable(format!("it says no time in {field}")))
 }
 
 fn json(body: &impl Serialize) -> Vec<u8> {
