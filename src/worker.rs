@@ -26,7 +26,7 @@ use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Settlement};
 use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
-use crate::token::Tokens;
+use crate::token::{App, Tokens};
 use crate::verdict::History;
 use crate::wechat::Client;
 use arriving::{Arrived, Login, Turn};
@@ -124,9 +124,10 @@ impl Worker {
         Self(Arc::new(parts))
     }
 
-    /// The tokens of its apps, for whoever configures others.
-    pub fn tokens(&self) -> &Tokens {
-        &self.0.tokens
+    /// Knows these apps from now on, and no others; what WeChat refused is tried anew.
+    pub fn configure(&self, apps: Vec<App>) {
+        self.0.tokens.configure(apps);
+        self.0.calls.forget(&self.0.meters);
     }
 
     /// How many deliveries to consume at once for so many slots: a little more than can be in hand, so that none of them

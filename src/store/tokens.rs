@@ -21,8 +21,10 @@ pub struct SharedToken {
     pub expires_at: UnixMs,
     /// When it was fetched, in Unix ms.
     pub fetched_at: UnixMs,
-    /// Which worker fetched it; none where an older version did.
+    /// Which worker fetched it; none where another program did.
     pub fetched_by: Option<String>,
+    /// Where it came from, as the settings have it; none where another program does not say.
+    pub source: Option<String>,
 }
 
 /// WeChat's last refusal to give a token, as one worker tells the others, so that the fleet asks once.

@@ -170,6 +170,7 @@ impl Tokens {
     /// Shares a fresh token. Where the store is away it serves this worker all the same, and the lead ends by itself.
     async fn share(&self, app: &KnownApp, owner: &str, fetched: Fetched) -> SharedToken {
         let Fetched { token, renewal } = fetched;
+        let token = SharedToken { source: Some(app.source().label()), ..token };
         let shared = self.0.parts.store.share_token(app.appid(), owner, &token, renewal.as_ref()).await;
         let life_s = (token.expires_at - token.fetched_at) / 1000;
         info!(appid = %app.appid(), life_s, shared = *shared.as_ref().unwrap_or(&false), "access token fetched");
@@ -248,6 +249,9 @@ impl KnownApp {
 impl Wanted {
     pub(super) fn is_met_by(&self, token: &SharedToken, source: &Source) -> bool {
         let now = clock::now_ms();
+        if !source.may_have_given(token) {
+            return false;
+        }
         match self {
             Self::Valid => now < token.expires_at,
             Self::OtherThan { failed, .. } => now < token.expires_at && token.access_token != *failed,

@@ -68,6 +68,19 @@ impl Source {
         }
     }
 
+    /// Its word, and the platform that it goes through: what tells its tokens from those of other settings.
+    pub(super) fn label(&self) -> String {
+        match self.platform() {
+            Some(platform) => format!("{} {}", self.as_str(), platform.appid),
+            None => self.as_str().to_owned(),
+        }
+    }
+
+    /// Whether a token may be one of its own. Those of other programs do not say.
+    pub(super) fn may_have_given(&self, token: &SharedToken) -> bool {
+        token.source.as_ref().is_none_or(|source| *source == self.label())
+    }
+
     /// The AppSecret that it works with, where it is the app's own.
     pub fn secret(&self) -> Option<&AppSecret> {
         match self {
@@ -153,6 +166,7 @@ impl Tokens {
     pub(super) fn shared_from_now(&self, access_token: AccessToken, expires_in_s: u64) -> SharedToken {
         let now = clock::now_ms();
         let expires_at = now + expires_in_s.min(LONGEST_LIFE_S) * 1000;
-        SharedToken { access_token, expires_at, fetched_at: now, fetched_by: Some(self.0.parts.name.clone()) }
+        let fetched_by = Some(self.0.parts.name.clone());
+        SharedToken { access_token, expires_at, fetched_at: now, fetched_by, source: None }
     }
 }

@@ -53,6 +53,13 @@ enum Sign {
 }
 
 impl Calls {
+    /// Asks for every app again: whoever has mended something wants to see it tried.
+    pub(super) fn forget(&self, meters: &Meters) {
+        let apps = std::mem::take(&mut *self.0.lock().expect("nothing panics while holding it"));
+        let stopped = apps.values().filter(|calls| calls.breaker.close()).count();
+        meters.app_stopped(-(stopped as i64));
+    }
+
     pub(super) fn of(&self, appid: &AppId) -> Arc<AppCalls> {
         let mut apps = self.0.lock().expect("nothing panics while holding it");
         match apps.get(appid) {

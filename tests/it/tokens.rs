@@ -184,6 +184,7 @@ async fn a_worker_that_failed_takes_the_token_that_another_has_shared_since() {
         expires_at: clock::now_ms() + 7_000_000,
         fetched_at: clock::now_ms(),
         fetched_by: None,
+        source: None,
     };
     assert_eq!(fleet.store.lead_refresh(&app_id(APP), "another worker", Duration::from_secs(5)).await, Ok(true));
     assert_eq!(fleet.store.share_token(&app_id(APP), "another worker", &shared, None).await, Ok(true));

@@ -26,6 +26,8 @@ struct TokenBody {
     fetched_at: UnixMs,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fetched_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -193,14 +195,15 @@ impl From<&SharedToken> for TokenBody {
             expires_at: token.expires_at,
             fetched_at: token.fetched_at,
             fetched_by: token.fetched_by.clone(),
+            source: token.source.clone(),
         }
     }
 }
 
 impl From<TokenBody> for SharedToken {
     fn from(body: TokenBody) -> Self {
-        let TokenBody { access_token, expires_at, fetched_at, fetched_by } = body;
-        Self { access_token: access_token.into(), expires_at, fetched_at, fetched_by }
+        let TokenBody { access_token, expires_at, fetched_at, fetched_by, source } = body;
+        Self { access_token: access_token.into(), expires_at, fetched_at, fetched_by, source }
     }
 }
 
