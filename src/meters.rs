@@ -28,6 +28,7 @@ struct Inner {
     submitted: Family<SubmitLabel, Counter>,
     polls_waiting: Gauge,
     apps_stopped: Gauge,
+    wechat_away: Gauge,
     pushes: Family<PushLabel, Counter>,
     waiting_for_share: Gauge,
     declined: Counter,
@@ -85,6 +86,7 @@ impl Meters {
                 "apps_stopped",
                 "Apps that this worker does not ask for now: WeChat serves them no calls, or no more",
             ),
+            wechat_away: added_at_zero(to, "wechat_away", "1 while WeChat answers nobody, and one login asks for all"),
             pushes: added_at_zero(to, "pushes", "WeChat's pushes to this gateway, by kind and outcome"),
             registry,
         }))
@@ -141,6 +143,11 @@ impl Meters {
     /// So many more, or fewer, apps are stopped.
     pub fn app_stopped(&self, more: i64) {
         self.0.apps_stopped.inc_by(more);
+    }
+
+    /// WeChat is away, or back.
+    pub fn wechat_away(&self, away: bool) {
+        self.0.wechat_away.set(i64::from(away));
     }
 
     /// So many callers wait for a result.

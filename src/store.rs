@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use redis::{BadStoreUrl, RedisSettings};
-pub use tokens::{ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken};
+pub use tokens::{Budget, ExternalValue, FoundKey, KeyKind, NoLook, Renewal, SharedRefusal, SharedState, SharedToken};
 
 use crate::login::RequestId;
 

@@ -6,12 +6,15 @@
 //! is what an operator may see.
 
 mod authorizer;
+mod budgets;
 mod external;
 mod fault;
 mod refresh;
 mod secrets;
 mod seen;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -85,10 +85,21 @@ pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History
 /// Why an app is not asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// WeChat's last answer; none where a host on the way said HTTP 429.
+    /// WeChat's last answer; none where it was heard from a host on the way, or not heard at all.
     pub answer: Option<WechatAnswer>,
-    /// Whether it is a quota, which is free again some time, or something that only an operator ends.
-    pub by_quota: bool,
+    /// What ends it.
+    pub cause: StopCause,
+}
+
+/// What ends a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// Time: a quota is used up.
+    Quota,
+    /// An operator: the app is not served.
+    NotServed,
+    /// WeChat: it is away, for every app.
+    Away,
 }
 
 impl Stopped {
@@ -98,19 +109,20 @@ impl Stopped {
     }
 }
 
-/// Judges that an app is not asked for, since WeChat does not serve it: a login waits for what is `left` of a pause, if
-/// that is in time, and is told at once what only an operator can end.
+/// Judges that an app is not asked for, since WeChat does not serve it, or is away: a login waits for what is `left` of a
+/// pause, if that is in time, and is told at once what only an operator can end.
 pub fn judge_stopped(stopped: &Stopped, left: Duration, history: &mut History, moment: Moment) -> Verdict {
     let answer = stopped.answer.as_ref();
     let after_ms = (left + AFTER_A_STOP.pause(0, moment.dice)).as_millis() as u64;
-    match stopped.by_quota {
-        true if moment.now_ms + after_ms < moment.until_ms => Verdict::AskAgain { after_ms },
-        true if history.unheard => conclude(Reason::InDoubt, answer),
-        true => conclude(Reason::Throttled, answer),
-        false if errcode::of_phone(stopped.errcode()) == PhoneErrcode::NotAllowed => {
+    match stopped.cause {
+        StopCause::NotServed if errcode::of_phone(stopped.errcode()) == PhoneErrcode::NotAllowed => {
             conclude(Reason::NotAllowed, answer)
         }
-        false => conclude(Reason::Refused, answer),
+        StopCause::NotServed => conclude(Reason::Refused, answer),
+        _ if moment.now_ms + after_ms < moment.until_ms => Verdict::AskAgain { after_ms },
+        _ if history.unheard => conclude(Reason::InDoubt, answer),
+        StopCause::Quota => conclude(Reason::Throttled, answer),
+        StopCause::Away => conclude(Reason::Unavailable, answer),
     }
 }
 

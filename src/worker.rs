@@ -28,7 +28,7 @@ use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Queue, Settlement};
 use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
-use crate::token::Tokens;
+use crate::token::{App, Tokens};
 use crate::verdict::History;
 use crate::wechat::Client;
 use arriving::{Arrived, Login, Turn};
@@ -128,16 +128,16 @@ impl Worker {
         Self(Arc::new(parts))
     }
 
-    /// The tokens of its apps, for whoever configures others.
-    pub fn tokens(&self) -> &Tokens {
-        &self.0.tokens
+    /// Knows these apps from now on, and no others; what WeChat refused is tried anew.
+    pub fn configure(&self, apps: Vec<App>) {
+        self.0.tokens.configure(apps);
+        self.0.calls.forget(&self.0.meters);
     }
 
     /// How many deliveries to consume at once for so many slots: a little more than can be in hand, so that none of them
     /// waits for the broker.
-    pub fn prefetch(&self, slots: u16) -> u16 {
-        let in_hand = if self.0.tokens.is_only_one() { usize::from(slots) } else { places(usize::from(slots)) };
-        u16::try_from(in_hand + usize::from(slots / 4)).unwrap_or(u16::MAX)
+    pub fn prefetch(slots: u16) -> u16 {
+        u16::try_from(places(usize::from(slots)) + usize::from(slots / 4)).unwrap_or(u16::MAX)
     }
 
     async fn work_on(self, delivery: Delivery, arrived: Arrived, place: OwnedSemaphorePermit, stop: Stop) {

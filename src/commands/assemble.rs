@@ -130,8 +130,8 @@ impl Process {
     }
 
     /// A consumer with as much in hand as this worker wants.
-    pub(super) fn consume(&self, opened: &Opened, worker: &Worker) -> Consumer {
-        opened.queue.consume(worker.prefetch(self.settings.worker.slots), self.shutdown.stop.soft.clone())
+    pub(super) fn consume(&self, opened: &Opened) -> Consumer {
+        opened.queue.consume(Worker::prefetch(self.settings.worker.slots), self.shutdown.stop.soft.clone())
     }
 
     /// Takes logins until the soft stop, and finishes them.

@@ -107,7 +107,7 @@ async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, St
     cases::prepare(&simulator)?;
     let apps = AppIds::new(upstream.apps.iter().map(|app| app.appid.clone()).collect());
     let worker = process.worker(opened, upstream)?;
-    let consumer = process.consume(opened, &worker);
+    let consumer = process.consume(opened);
     let readiness = process.readiness(opened, true, Some(&consumer));
     let tracker = &process.shutdown.tracker;
     tracker.spawn(process.work(opened, worker, consumer));

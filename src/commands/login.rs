@@ -73,7 +73,7 @@ impl Args {
 /// Without a fleet, this process is the worker too.
 fn start_worker(process: &Process, opened: &Opened) -> Result<(), CommandError> {
     let worker = process.worker(opened, process.wechat()?)?;
-    let consumer = process.consume(opened, &worker);
+    let consumer = process.consume(opened);
     process.shutdown.tracker.spawn(process.work(opened, worker, consumer));
     Ok(())
 }

@@ -13,7 +13,8 @@ use crate::commands::assemble::{Process, no_app};
 use crate::config::Settings;
 use crate::gateway::AppIds;
 use crate::login::AppId;
-use crate::token::{App, Tokens};
+use crate::token::App;
+use crate::worker::Worker;
 
 /// What is read again.
 struct Apps {
@@ -23,21 +24,21 @@ struct Apps {
 }
 
 impl Process {
-    /// Reads the apps again at each SIGHUP: for whoever fetches tokens, and for a gateway.
-    pub(super) fn reload_on_hangup(&self, tokens: Option<Tokens>, gateway: Option<AppIds>) -> Result<(), CommandError> {
+    /// Reads the apps again at each SIGHUP: for a worker, and for a gateway.
+    pub(super) fn reload_on_hangup(&self, worker: Option<Worker>, gateway: Option<AppIds>) -> Result<(), CommandError> {
         let hangups = signal(SignalKind::hangup())
             .map_err(|error| CommandError::at_run_time(format!("SIGHUP cannot be listened to: {error}")))?;
         let (file, stop) = (self.settings_file.clone(), self.shutdown.stop.soft.clone());
         self.shutdown.tracker.spawn(async move {
-            stop.run_until_cancelled(reload(hangups, file.as_deref(), tokens, gateway)).await;
+            stop.run_until_cancelled(reload(hangups, file.as_deref(), worker, gateway)).await;
         });
         Ok(())
     }
 }
 
-async fn reload(mut hangups: Signal, file: Option<&Path>, tokens: Option<Tokens>, gateway: Option<AppIds>) {
+async fn reload(mut hangups: Signal, file: Option<&Path>, worker: Option<Worker>, gateway: Option<AppIds>) {
     while hangups.recv().await.is_some() {
-        let (file, with_secrets) = (file.map(Path::to_owned), tokens.is_some());
+        let (file, with_secrets) = (file.map(Path::to_owned), worker.is_some());
         let reading = spawn_blocking(move || read(file.as_deref(), with_secrets));
         let Ok(read) = reading.await else { continue };
         let Apps { appids, apps } = match read {
@@ -48,8 +49,8 @@ async fn reload(mut hangups: Signal, file: Option<&Path>, tokens: Option<Tokens>
             }
         };
         info!(apps = appids.len(), "the apps are read again");
-        if let Some(tokens) = &tokens {
-            tokens.configure(apps);
+        if let Some(worker) = &worker {
+            worker.configure(apps);
         }
         if let Some(gateway) = &gateway {
             gateway.replace(appids);

@@ -30,8 +30,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let opened = process.open(backend)?;
     let apps = AppIds::new(upstream.apps.iter().map(|app| app.appid.clone()).collect());
     let worker = process.worker(&opened, upstream)?;
-    process.reload_on_hangup(Some(worker.tokens().clone()), Some(apps.clone()))?;
-    let consumer = process.consume(&opened, &worker);
+    process.reload_on_hangup(Some(worker.clone()), Some(apps.clone()))?;
+    let consumer = process.consume(&opened);
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));
     let parts = process.gateway(&opened, apps, readiness)?;

@@ -18,8 +18,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.stop_on_signals()?;
     let opened = process.open(backend)?;
     let worker = process.worker(&opened, upstream)?;
-    process.reload_on_hangup(Some(worker.tokens().clone()), None)?;
-    let consumer = process.consume(&opened, &worker);
+    process.reload_on_hangup(Some(worker.clone()), None)?;
+    let consumer = process.consume(&opened);
     process.announce(&consumer);
     serve_ops(process, process.readiness(&opened, false, Some(&consumer))).await;
     process.work(&opened, worker, consumer).await;

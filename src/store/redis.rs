@@ -41,7 +41,7 @@ struct Scripts {
     lead_refresh: Script,
     share_token: Script,
     end_refresh: Script,
-    spend_forced: Script,
+    spend: Script,
     keep_ticket: Script,
 }
 
@@ -61,7 +61,7 @@ impl Redis {
             lead_refresh: Script::new(include_str!("redis/lead_refresh.lua")),
             share_token: Script::new(include_str!("redis/share_token.lua")),
             end_refresh: Script::new(include_str!("redis/end_refresh.lua")),
-            spend_forced: Script::new(include_str!("redis/spend_forced.lua")),
+            spend: Script::new(include_str!("redis/spend.lua")),
             keep_ticket: Script::new(include_str!("redis/keep_ticket.lua")),
         };
         Ok(Self { link, prefix: settings.prefix.as_str().into(), scripts: Arc::new(scripts) })

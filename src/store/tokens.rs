@@ -21,8 +21,10 @@ pub struct SharedToken {
     pub expires_at: UnixMs,
     /// When it was fetched, in Unix ms.
     pub fetched_at: UnixMs,
-    /// Which worker fetched it; none where an older version did.
+    /// Which worker fetched it; none where another program did.
     pub fetched_by: Option<String>,
+    /// Where it came from, as the settings have it; none where another program does not say.
+    pub source: Option<String>,
 }
 
 /// WeChat's last refusal to give a token, as one worker tells the others, so that the fleet asks once.
@@ -38,6 +40,8 @@ pub struct SharedRefusal {
     pub same_token: bool,
     /// How often in a row.
     pub times: u32,
+    /// When it said so, in Unix ms.
+    pub heard_at: UnixMs,
 }
 
 /// What the fleet knows of an app's token.
@@ -58,6 +62,19 @@ pub struct Renewal {
     pub former: Option<Secret>,
     /// The one that WeChat returned.
     pub refresh_token: Secret,
+}
+
+/// How often the fleet may do something for an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// What it is spent on; a part of its key.
+    pub name: &'static str,
+    /// At most so many times.
+    pub most: u32,
+    /// In so long.
+    pub within: Duration,
+    /// And so far apart.
+    pub apart: Duration,
 }
 
 /// What sort of key another system keeps its token in.
@@ -81,6 +98,17 @@ pub struct FoundKey {
     pub value: ExternalValue,
     /// When it ends, in Unix ms, as a field of a hash says.
     pub ends_at_ms: Option<UnixMs>,
+}
+
+/// Another system's key was not seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoLook {
+    /// Its store is away, which passes.
+    #[error(transparent)]
+    Away(StoreAway),
+    /// It is of another sort, or not for us, which somebody has to mend.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// What another system wrote: a token, somehow. Prints as `***`.
@@ -166,17 +194,24 @@ impl Store {
         }
     }
 
-    /// Takes one forced refresh of the app's token out of the fleet's budget: at most `most` in 24 hours, `apart` from
-    /// each other. False: there is none.
-    pub async fn spend_forced(&self, appid: &AppId, most: u32, apart: Duration) -> Result<bool, StoreAway> {
+    /// Whether something is left of the fleet's budget for this app, regardless of how far apart.
+    pub async fn has_left(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.spend_forced(appid, most, apart)),
-            Self::Redis(redis) => redis.spend_forced(appid, most, apart).await,
+            Self::Memory(memory) => Ok(memory.has_left(appid, budget)),
+            Self::Redis(redis) => redis.has_left(appid, budget).await,
+        }
+    }
+
+    /// Takes one call out of the fleet's budget for this app. False: there is none.
+    pub async fn spend(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.spend(appid, budget)),
+            Self::Redis(redis) => redis.spend(appid, budget).await,
         }
     }
 
     /// Looks at another system's key. There is no verb that writes one.
-    pub async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, StoreAway> {
+    pub async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, NoLook> {
         match self {
             Self::Memory(_) => Ok(None),
             Self::Redis(redis) => redis.look_at(key, kind).await,

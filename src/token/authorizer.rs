@@ -7,19 +7,20 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::backoff::Backoff;
 use crate::login::{AppId, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::{Renewal, SharedToken};
 use crate::token::source::Fetched;
-use crate::token::{KnownApp, Parts, Platform, TokenFault, Tokens};
+use crate::token::{App, KnownApp, Parts, Platform, Source, TokenFault, Tokens};
 use crate::wechat::errcode;
 use crate::wechat::{AccessToken, AuthorizerReply, Fault, MerchantsReply, TokenReply};
 
-/// 61023: the refresh token is not, or no longer, valid.
-const BAD_REFRESH_TOKEN: i64 = 61023;
+/// 61023: the refresh token is not, or no longer, valid. 61003: the merchant does not authorise the platform; who has
+/// done so again has a new refresh token.
+const MAY_HAVE_CHANGED: [i64; 2] = [61023, 61003];
 /// How many merchants are listed in one answer (WeChat would list 500, which is more than we read), and how many answers
 /// are asked for.
 const MERCHANTS_PER_PAGE: u32 = 200;
@@ -55,25 +56,33 @@ impl Tokens {
         appid: &AppId,
         platform: &Platform,
     ) -> Result<Fetched, TokenFault> {
-        let component = self.0.known.load().platforms.get(&platform.appid).cloned();
-        let merchant =
-            Merchant { appid, platform, component: component.expect("configured together with its merchants") };
+        let merchant = Merchant { appid, platform, component: self.component(platform) };
         let kept = self.0.parts.store.refresh_token(appid, &platform.appid).await?;
-        if let Some(kept) = &kept {
-            match self.ask_with(&merchant, kept, Some(kept)).await {
-                Err(TokenFault::Refused(refusal)) if refusal.errcode == BAD_REFRESH_TOKEN => {
-                    warn!(%appid, platform = %platform.appid, "the refresh token is no longer valid; looking it up in the list of merchants");
+        let Some(kept) = kept else {
+            let listed = self.look_up(&merchant).await?;
+            let listed = listed.ok_or_else(|| TokenFault::NotAuthorized(platform.appid.clone()))?;
+            return self.ask_with(&merchant, &listed, None).await;
+        };
+        match self.ask_with(&merchant, &kept, Some(&kept)).await {
+            Err(TokenFault::Refused(refusal)) if MAY_HAVE_CHANGED.contains(&refusal.errcode) => {
+                let errcode = refusal.errcode;
+                warn!(%appid, platform = %platform.appid, errcode, "the refresh token is refused; looking it up in the list of merchants");
+                match self.look_up(&merchant).await?.filter(|listed| *listed != kept) {
+                    Some(listed) => self.ask_with(&merchant, &listed, Some(&kept)).await,
+                    None => Err(TokenFault::Refused(refusal)),
                 }
-                asked => return asked,
             }
+            asked => asked,
         }
-        let listed = self.look_up(&merchant).await?;
-        if kept.as_ref() == Some(&listed) {
-            let errmsg = "the refresh token is no longer valid, and the list of merchants has no other".to_owned();
-            return Err(TokenFault::Refused(WechatAnswer { errcode: BAD_REFRESH_TOKEN, errmsg, rid: None }));
-        }
-        info!(%appid, platform = %platform.appid, "the refresh token comes from the list of merchants");
-        self.ask_with(&merchant, &listed, kept.as_ref()).await
+    }
+
+    /// The platform as it is configured; by itself, where the settings were read again while its merchant's login was in
+    /// hand, and know it no more.
+    fn component(&self, platform: &Platform) -> KnownApp {
+        let configured = self.0.known.load().platforms.get(&platform.appid).cloned();
+        configured.unwrap_or_else(|| {
+            KnownApp::new(App { appid: platform.appid.clone(), source: Source::Component(platform.clone()) })
+        })
     }
 
     /// Asks once; what is returned replaces the `former` refresh token in the store.
@@ -103,7 +112,7 @@ impl Tokens {
     }
 
     /// The merchant's refresh token as the platform's list has it.
-    async fn look_up(&self, merchant: &Merchant<'_>) -> Result<Secret, TokenFault> {
+    async fn look_up(&self, merchant: &Merchant<'_>) -> Result<Option<Secret>, TokenFault> {
         for page in 0..PAGES_MOST {
             let listed = self.list(merchant, page * MERCHANTS_PER_PAGE).await?;
             if listed.is_empty() {
@@ -111,10 +120,10 @@ impl Tokens {
             }
             let found = listed.into_iter().find(|(appid, _)| appid == merchant.appid.as_str());
             if let Some((_, refresh_token)) = found {
-                return Ok(refresh_token);
+                return Ok(Some(refresh_token).filter(|token| !token.expose().is_empty()));
             }
         }
-        Err(TokenFault::NotAuthorized(merchant.platform.appid.clone()))
+        Ok(None)
     }
 
     async fn list(&self, merchant: &Merchant<'_>, offset: u32) -> Result<Vec<(String, Secret)>, TokenFault> {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::login::{AppId, UnixMs};
 use crate::secret::Secret;
-use crate::store::{RedisSettings, SharedToken, Store};
+use crate::store::{FoundKey, KeyKind, NoLook, RedisSettings, SharedToken, Store};
 use crate::token::refresh::Wanted;
 use crate::token::{KnownApp, Parts, TokenFault, Tokens};
 pub use server::TokenServer;
@@ -22,6 +22,9 @@ pub use value::{ExternalKey, KeyName, Preset, ValueFormat};
 
 /// The owner has so long to show another token, counted from when WeChat's refusal was heard.
 const OWNER_ACTS_WITHIN: Duration = Duration::from_secs(3);
+/// Another system's Redis is connected in this time, or is away.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a token in memory is taken for the one that the owner shows.
 const READ_EVERY_MS: UnixMs = 10_000;
 /// A token without a known end is given WeChat's longest life; it is read again long before.
@@ -99,12 +102,23 @@ impl Tokens {
                 let place = external.place(appid);
                 let store = self.0.external.store(key.redis.as_ref(), &self.0.parts);
                 let name = key.name(appid).map_err(TokenFault::NoSecret)?;
-                let found = store.look_at(&name, &key.kind).await;
-                let found = found.map_err(|away| TokenFault::NotShown(format!("{place} cannot be read: {away}")))?;
+                let found = look_when_connected(&store, &name, &key.kind).await;
+                let found = found.map_err(|no_look| not_seen(no_look, key, &place))?;
                 let found = found.ok_or_else(|| TokenFault::NotShown(format!("{place} holds no token")))?;
                 let token = key.read(&found).map_err(|problem| TokenFault::NotShown(format!("{place} {problem}")))?;
                 Ok(self.shared_from_now(token, LONGEST_LIFE_S))
             }
+        }
+    }
+}
+
+/// A store that was opened just now is not connected yet.
+async fn look_when_connected(store: &Store, name: &str, kind: &KeyKind) -> Result<Option<FoundKey>, NoLook> {
+    let until = Instant::now() + CONNECTS_WITHIN;
+    loop {
+        match store.look_at(name, kind).await {
+            Err(NoLook::Away(_)) if Instant::now() < until => sleep(LOOK_AGAIN).await,
+            looked => return looked,
         }
     }
 }
@@ -116,5 +130,14 @@ impl ExternalStores {
         let mut stores = self.0.lock().expect("nothing panics while holding it");
         let open = || Store::redis(settings, &parts.tracker, parts.stop.clone()).expect("checked with the settings");
         stores.entry(settings.url.clone()).or_insert_with(open).clone()
+    }
+}
+
+fn not_seen(no_look: NoLook, key: &ExternalKey, place: &str) -> TokenFault {
+    match no_look {
+        // The fleet's own: without it no login goes on, and none ends because of it.
+        NoLook::Away(away) if key.redis.is_none() => away.into(),
+        NoLook::Away(away) => TokenFault::OwnerAway(format!("{place} cannot be read: {away}")),
+        NoLook::Unreadable(problem) => TokenFault::NotShown(format!("{place} cannot be read: {problem}")),
     }
 }

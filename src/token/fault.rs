@@ -20,6 +20,9 @@ pub enum TokenFault {
     /// WeChat refused a token and, asked for another, gave the same again. This is its refusal of the token.
     #[error("WeChat refuses the access token with errcode {}, and gave the same one again: some other system ends it by force, or replaces it without need", .0.errcode)]
     StillRefused(WechatAnswer),
+    /// WeChat refuses one token after the other. This is its last refusal.
+    #[error("WeChat refuses one access token after the other with errcode {}, eighty of them in an hour: does some other system fetch it too?", .0.errcode)]
+    RefusedAgain(WechatAnswer),
     /// WeChat refused the token of another system, which has not replaced it. This is its refusal, and where the token is.
     #[error("WeChat refuses the token of {at} with errcode {}, and its owner has not replaced it", .answer.errcode)]
     NotReplaced {
@@ -31,6 +34,9 @@ pub enum TokenFault {
     /// The other system that owns the token shows none.
     #[error("{0}")]
     NotShown(String),
+    /// The other system that owns the token cannot be asked for now.
+    #[error("{0}")]
+    OwnerAway(String),
     /// The AppSecret cannot be read.
     #[error("the AppSecret cannot be read: {0}")]
     NoSecret(String),
@@ -62,7 +68,8 @@ impl TokenFault {
     /// What WeChat said, where it said anything.
     pub fn answer(&self) -> Option<&WechatAnswer> {
         match self {
-            Self::Refused(answer) | Self::StillRefused(answer) | Self::NotReplaced { answer, .. } => Some(answer),
+            Self::Refused(answer) | Self::StillRefused(answer) | Self::RefusedAgain(answer) => Some(answer),
+            Self::NotReplaced { answer, .. } => Some(answer),
             _ => None,
         }
     }
@@ -71,9 +78,9 @@ impl TokenFault {
     pub fn needs_a_person(&self) -> bool {
         match self {
             Self::Refused(refusal) => errcode::of_token(refusal.errcode) != TokenErrcode::Passing,
-            Self::StillRefused(_) | Self::NotReplaced { .. } | Self::NotShown(_) => true,
+            Self::StillRefused(_) | Self::RefusedAgain(_) | Self::NotReplaced { .. } | Self::NotShown(_) => true,
             Self::NoSecret(_) | Self::NoTicket(_) | Self::NotAuthorized(_) => true,
-            Self::Wechat(_) | Self::Store | Self::NoForce | Self::Awaited => false,
+            Self::Wechat(_) | Self::OwnerAway(_) | Self::Store | Self::NoForce | Self::Awaited => false,
         }
     }
 

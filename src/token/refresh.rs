@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::breaker::Permit;
 use crate::clock;
-use crate::login::WechatAnswer;
+use crate::login::{UnixMs, WechatAnswer};
 use crate::store::{SharedRefusal, SharedState, SharedToken};
 use crate::token::source::Fetched;
 use crate::token::{Cached, KnownApp, Source, TokenFault, Tokens};
@@ -21,9 +21,6 @@ use crate::wechat::errcode::{self, TokenErrcode};
 const LEAD: Duration = Duration::from_secs(2);
 /// How often one that waits for another worker's refresh looks for the token.
 const LOOK: Backoff = Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(50) };
-/// WeChat's budget of forced refreshes for an app: so many in 24 hours, so far apart.
-const FORCED_A_DAY: u32 = 20;
-const FORCED_APART: Duration = Duration::from_secs(30);
 
 /// Which token will do.
 #[derive(Clone)]
@@ -155,7 +152,7 @@ impl Tokens {
             }
         }
         let fetched = tokio::select! {
-            fetched = self.fetch_other(app, wanted) => fetched,
+            fetched = self.fetch_wanted(app, wanted) => fetched,
             never = self.keep_lead(app, owner) => match never {},
         };
         match fetched {
@@ -170,42 +167,10 @@ impl Tokens {
         }
     }
 
-    /// Fetches a token that will do: by force, where WeChat gives again what it refuses and the settings allow it.
-    async fn fetch_other(&self, app: &KnownApp, wanted: &Wanted) -> Result<Fetched, TokenFault> {
-        if let Wanted::New { force: true } = wanted {
-            return self.fetch_by_force(app).await;
-        }
-        let fetched = self.ask_for_token(app.appid(), app.source(), false).await?;
-        self.0.parts.meters.token_fetched();
-        let Wanted::OtherThan { failed, refusal } = wanted else { return Ok(fetched) };
-        if fetched.token.access_token != *failed {
-            return Ok(fetched);
-        }
-        let errcode = refusal.errcode;
-        warn!(appid = %app.appid(), errcode, "WeChat refuses the access token and gave the same one again");
-        if !app.source().may_force() {
-            return Err(TokenFault::StillRefused(refusal.clone()));
-        }
-        match self.fetch_by_force(app).await {
-            Ok(forced) if forced.token.access_token != *failed => Ok(forced),
-            Ok(_) | Err(TokenFault::NoForce) => Err(TokenFault::StillRefused(refusal.clone())),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    async fn fetch_by_force(&self, app: &KnownApp) -> Result<Fetched, TokenFault> {
-        if !self.0.parts.store.spend_forced(app.appid(), FORCED_A_DAY, FORCED_APART).await? {
-            return Err(TokenFault::NoForce);
-        }
-        warn!(appid = %app.appid(), "refreshing the access token by force: the former one ends at once");
-        let forced = self.ask_for_token(app.appid(), app.source(), true).await?;
-        self.0.parts.meters.token_fetched();
-        Ok(forced)
-    }
-
     /// Shares a fresh token. Where the store is away it serves this worker all the same, and the lead ends by itself.
     async fn share(&self, app: &KnownApp, owner: &str, fetched: Fetched) -> SharedToken {
         let Fetched { token, renewal } = fetched;
+        let token = SharedToken { source: Some(app.source().label()), ..token };
         let shared = self.0.parts.store.share_token(app.appid(), owner, &token, renewal.as_ref()).await;
         let life_s = (token.expires_at - token.fetched_at) / 1000;
         info!(appid = %app.appid(), life_s, shared = *shared.as_ref().unwrap_or(&false), "access token fetched");
@@ -236,16 +201,20 @@ impl Tokens {
         let credentials = app.source().credentials();
         let before = self.0.parts.store.shared_token(app.appid()).await.ok()?.refusal;
         let times = before.filter(|before| before.credentials == credentials).map_or(0, |before| before.times) + 1;
-        Some(SharedRefusal { id: owner.to_owned(), credentials, answer: answer.clone(), same_token, times })
+        let (id, answer, heard_at) = (owner.to_owned(), answer.clone(), clock::now_ms());
+        Some(SharedRefusal { id, credentials, answer, same_token, times, heard_at })
     }
 }
 
 impl KnownApp {
     /// Keeps a token in memory; what could not be had is forgotten.
-    fn keep(&self, token: SharedToken) -> AccessToken {
+    pub(super) fn keep(&self, token: SharedToken) -> AccessToken {
         let access_token = token.access_token.clone();
         let fresh_until = self.source().fresh_until(&token);
-        let spread = token.expires_at.saturating_sub(fresh_until) as f64 / 5.0 * fastrand::f64();
+        // A fifth of what is left then, or of what has gone by then: one that is read every few seconds has hours left.
+        let left_ms = token.expires_at.saturating_sub(fresh_until);
+        let gone_ms = fresh_until.saturating_sub(token.fetched_at);
+        let spread = left_ms.min(gone_ms) as f64 / 5.0 * fastrand::f64();
         self.0.cached.store(Some(Arc::new(Cached { token, refresh_from: fresh_until + spread as u64 })));
         self.0.fetching.close();
         access_token
@@ -263,20 +232,26 @@ impl KnownApp {
         if let Some(refusal) = &missed.refusal {
             *self.0.known_refusal.lock().expect("nothing panics while holding it") = Some(refusal.id.clone());
         }
-        let pause = missed.fault.pause(times, fastrand::f64());
+        let heard_at = missed.refusal.as_ref().map(|refusal| refusal.heard_at);
+        let gone = Duration::from_millis(heard_at.map_or(0, |heard_at| clock::now_ms().saturating_sub(heard_at)));
+        let pause = missed.fault.pause(times, fastrand::f64()).saturating_sub(gone);
         self.0.fetching.trip(missed.fault.clone(), times, Instant::now() + pause);
     }
 
-    /// Whether a refusal was heard by another worker since this one last failed, asking with the same.
+    /// Whether a refusal was heard by another worker since this one last failed, asking with the same, and not so long
+    /// ago that somebody should ask again.
     fn is_news(&self, refusal: &SharedRefusal) -> bool {
         let known = self.0.known_refusal.lock().expect("nothing panics while holding it").clone();
-        known.as_ref() != Some(&refusal.id) && refusal.credentials == self.source().credentials()
+        known.as_ref() != Some(&refusal.id) && refusal.counts() && refusal.credentials == self.source().credentials()
     }
 }
 
 impl Wanted {
     pub(super) fn is_met_by(&self, token: &SharedToken, source: &Source) -> bool {
         let now = clock::now_ms();
+        if !source.may_have_given(token) {
+            return false;
+        }
         match self {
             Self::Valid => now < token.expires_at,
             Self::OtherThan { failed, .. } => now < token.expires_at && token.access_token != *failed,
@@ -288,6 +263,15 @@ impl Wanted {
     /// Whether an operator wants it, whatever there is.
     fn is_an_order(&self) -> bool {
         matches!(self, Self::New { .. })
+    }
+}
+
+impl SharedRefusal {
+    /// Whether nobody need ask again yet.
+    fn counts(&self) -> bool {
+        let Missed { fault, .. } = self.clone().into();
+        let pause_ms = fault.pause(self.times, 1.0).as_millis() as UnixMs;
+        clock::now_ms() < self.heard_at.saturating_add(pause_ms)
     }
 }
 

@@ -13,6 +13,9 @@ use crate::wechat::{AccessToken, Fault, TokenReply};
 /// A token is refreshed when less than this is left: WeChat then hands out the next one while the old one still works.
 const EARLY_MS: UnixMs = 300_000;
 
+/// No token is believed to live longer: a token server may say any number.
+const LONGEST_LIFE_S: u64 = 30 * 24 * 60 * 60;
+
 /// Who gives out an app's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -65,6 +68,19 @@ impl Source {
         }
     }
 
+    /// Its word, and the platform that it goes through: what tells its tokens from those of other settings.
+    pub(super) fn label(&self) -> String {
+        match self.platform() {
+            Some(platform) => format!("{} {}", self.as_str(), platform.appid),
+            None => self.as_str().to_owned(),
+        }
+    }
+
+    /// Whether a token may be one of its own. Those of other programs do not say.
+    pub(super) fn may_have_given(&self, token: &SharedToken) -> bool {
+        token.source.as_ref().is_none_or(|source| *source == self.label())
+    }
+
     /// The AppSecret that it works with, where it is the app's own.
     pub fn secret(&self) -> Option<&AppSecret> {
         match self {
@@ -89,6 +105,11 @@ impl Source {
         }
         let life_ms = token.expires_at.saturating_sub(token.fetched_at);
         token.expires_at.saturating_sub(EARLY_MS.min(life_ms / 4))
+    }
+
+    /// Whether each call makes a new token, and ends the former one.
+    pub(super) fn mints(&self) -> bool {
+        matches!(self, Self::Classic { .. } | Self::Authorizer(_) | Self::Component(_))
     }
 
     pub(super) fn may_force(&self) -> bool {
@@ -144,7 +165,8 @@ impl Tokens {
 
     pub(super) fn shared_from_now(&self, access_token: AccessToken, expires_in_s: u64) -> SharedToken {
         let now = clock::now_ms();
-        let expires_at = now + expires_in_s.saturating_mul(1000);
-        SharedToken { access_token, expires_at, fetched_at: now, fetched_by: Some(self.0.parts.name.clone()) }
+        let expires_at = now + expires_in_s.min(LONGEST_LIFE_S) * 1000;
+        let fetched_by = Some(self.0.parts.name.clone());
+        SharedToken { access_token, expires_at, fetched_at: now, fetched_by, source: None }
     }
 }

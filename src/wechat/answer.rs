@@ -165,7 +165,7 @@ pub(super) fn read_authorizer_token(heard: &Heard, sent: &[&str]) -> Result<Auth
     Ok(AuthorizerReply::Granted { grant: envelope.grant(heard)?, refresh_token: refresh_token.map(Secret::from) })
 }
 
-/// Reads a part of a platform's merchants. One without a refresh token is left out.
+/// Reads a part of a platform's merchants. The refresh token of one may be empty.
 pub(super) fn read_merchants(heard: &Heard, sent: &[&str]) -> Result<MerchantsReply, Fault> {
     #[derive(Deserialize)]
     struct Merchant {
@@ -179,10 +179,8 @@ pub(super) fn read_merchants(heard: &Heard, sent: &[&str]) -> Result<MerchantsRe
     }
     let raw = envelope.list.ok_or_else(|| heard.fault("there is no list"))?;
     let list: Vec<Merchant> = serde_json::from_str(raw.get()).map_err(|_| heard.fault("list is of another shape"))?;
-    let pairs = list.into_iter().filter(|merchant| !merchant.refresh_token.is_empty());
-    Ok(MerchantsReply::Listed(
-        pairs.map(|merchant| (merchant.authorizer_appid, merchant.refresh_token.into())).collect(),
-    ))
+    let pairs = list.into_iter().map(|merchant| (merchant.authorizer_appid, merchant.refresh_token.into()));
+    Ok(MerchantsReply::Listed(pairs.collect()))
 }
 
 /// Reads the answer to a call that gives nothing.

@@ -7,7 +7,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::breaker::{Permit, Probe};
 use crate::clock;
 use crate::login::{LoginRequest, Outcome, Reason, UnixMs, WechatAnswer};
 use crate::queue::Delivery;
@@ -15,7 +14,7 @@ use crate::store::Claimed;
 use crate::token::{KnownApp, TokenFault};
 use crate::verdict::{self, History, Moment, Stopped, Verdict};
 use crate::wechat::{AccessToken, Fault, Reply, errcode};
-use crate::worker::calls::AppCalls;
+use crate::worker::calls::{AppCalls, Probes};
 use crate::worker::{Worker, unasked};
 
 /// The pause while the store is away and the lease has to be renewed.
@@ -126,10 +125,9 @@ impl Asking<'_> {
     /// Asks once, if nothing stands against it.
     async fn try_once(&mut self) -> Tried {
         let calls = Arc::clone(&self.calls);
-        let probe = match calls.permit() {
-            Permit::Go => None,
-            Permit::Probe(probe) => Some(probe),
-            Permit::Stopped { fault, left } => return Tried::Asked(Asked::Stopped(fault, left)),
+        let probes = match calls.permit() {
+            Ok(probes) => probes,
+            Err((stopped, left)) => return Tried::Asked(Asked::Stopped(stopped, left)),
         };
         let token = match self.token().await {
             Some(Ok(token)) => token,
@@ -138,7 +136,7 @@ impl Asking<'_> {
             None => return Tried::Over,
         };
         match self.hold_lease().await {
-            Lease::Held => Tried::Asked(Asked::Answer(self.ask(token, probe.as_ref()).await)),
+            Lease::Held => Tried::Asked(Asked::Answer(self.ask(token, &probes).await)),
             Lease::StoreAway => Tried::StoreAway,
             Lease::Lost => Tried::Over,
         }
@@ -221,13 +219,13 @@ impl Asking<'_> {
         Some(())
     }
 
-    async fn ask(&mut self, token: AccessToken, probe: Option<&Probe<'_, Stopped>>) -> Result<Reply, Fault> {
+    async fn ask(&mut self, token: AccessToken, probes: &Probes<'_>) -> Result<Reply, Fault> {
         let LoginRequest { code, openid, .. } = self.request;
         let began = Instant::now();
         self.history.asked += 1;
         let answer = self.worker.0.client.exchange(&token, code, openid.as_ref()).await;
         self.worker.0.meters.answered(kind(&answer), began.elapsed());
-        self.calls.hear(self.app.appid(), &answer, probe, &self.worker.0.meters);
+        self.calls.hear(self.app.appid(), &answer, probes, &self.worker.0.meters);
         match &answer {
             Ok(Reply::Refused(refusal)) if errcode::is_bad_token(refusal.errcode) => {
                 self.refused = Some((token, refusal.clone()));

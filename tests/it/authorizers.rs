@@ -187,6 +187,19 @@ async fn an_authorisation_that_is_withdrawn_is_told_and_one_that_is_given_again_
 }
 
 #[tokio::test]
+async fn a_merchant_who_comes_back_before_we_notice_is_found_in_the_list() {
+    let fleet = with_ticket(plan()).await;
+    succeeds(&fleet, APP).await;
+    for withdrawn in [true, false] {
+        let change = AuthorizerChange { withdrawn: Some(withdrawn), ..AuthorizerChange::new(PLATFORM, APP) };
+        merchant_changes(&fleet, &change);
+    }
+    fleet.simulator.expire_tokens(Some(APP)).expect("it knows the app");
+    succeeds(&fleet, APP).await;
+    assert_eq!(kept_refresh_token(&fleet, APP), good_refresh_token(&fleet, APP));
+}
+
+#[tokio::test]
 async fn a_platform_whose_address_or_secret_is_refused_is_told_by_its_errcode() {
     let fleet = with_ticket(plan()).await;
     let change = |change| PlatformChange { appid: PLATFORM.into(), ..change };

@@ -199,11 +199,45 @@ async fn a_key_that_has_gone_does_not_end_the_token_in_memory() {
     let key = owner_writes(&fleet, APP);
     assert_eq!(login_to(&fleet, APP).await.as_str(), "succeeded");
     fleet.redis().cli(&["DEL", &key]);
-    let until = Instant::now() + Duration::from_secs(12);
+    let until = Instant::now() + Duration::from_secs(14);
     while Instant::now() < until {
         assert_eq!(login_to(&fleet, APP).await.as_str(), "succeeded", "also when it was to be read again");
         sleep(Duration::from_millis(500)).await;
     }
+}
+
+#[tokio::test]
+async fn a_key_that_makes_no_sense_costs_the_fleet_no_connection() {
+    let fleet = Plan { apps: vec![("wx-hash", SECRET)], ..on_external_tokens() }.start().await;
+    let connections = || {
+        let stats = fleet.redis().cli(&["INFO", "stats"]);
+        let count = stats.lines().find_map(|line| line.trim().strip_prefix("total_connections_received:"));
+        count.expect("Redis counts them").parse::<u64>().expect("a number")
+    };
+    fleet.redis().cli(&["HSET", "maConfig:accessToken", "value", "92_token", "expire", "soon"]);
+    let before = connections();
+    let told = failure(login_to(&fleet, "wx-hash").await);
+    let made = connections() - before;
+    assert!(made <= 3, "a look at the number makes one, and a worker that has just started another: {made}");
+    assert_eq!(told.advice, Advice::FixSetup);
+    assert!(told.detail.expect("words").ends_with("says no time in expire"));
+}
+
+#[tokio::test]
+async fn an_owner_that_is_away_for_a_while_costs_no_login() {
+    let plan = Plan { durable_store: true, ..on_external_tokens() };
+    let limits = quicklogin::worker::Limits { patience: Duration::from_secs(8), ..plan.limits };
+    let fleet = Plan { limits, ..plan }.start().await;
+    let request = request(&fleet.tap().code);
+    fleet.publish(&request).await;
+    eventually("it is claimed", async || !fleet.redis().keys("quicklogin:claim:*").is_empty()).await;
+    // The owner shows nothing yet, and is given three seconds; in the midst of them its Redis goes away.
+    fleet.redis().kill();
+    sleep(Duration::from_millis(4500)).await;
+    fleet.redis().restart();
+    eventually("Redis is back", async || fleet.store.check_writable().await.is_ok()).await;
+    owner_writes(&fleet, APP);
+    assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
 }
 
 // The server must answer while a command runs to its end.

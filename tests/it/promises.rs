@@ -87,6 +87,7 @@ fn token(text: &str) -> SharedToken {
         expires_at: now + 60_000,
         fetched_at: now,
         fetched_by: Some("host/1".into()),
+        source: Some("stable".into()),
     }
 }
 

@@ -307,3 +307,33 @@ async fn the_claim_of_a_login_that_is_being_asked_has_an_end() {
     fleet.result(&request.request_id).await;
     assert_eq!(fleet.redis().get(&key), None);
 }
+
+#[tokio::test]
+async fn while_wechat_hangs_one_login_asks_for_all_and_the_codes_of_the_others_stay_unspent() {
+    let plan = Plan::on(Ground::RabbitAndRedis);
+    let limits = Limits { patience: Duration::from_secs(12), ..plan.limits };
+    let fleet = Plan { slots: 100, call_timeout: Duration::from_millis(500), limits, ..plan }.start().await;
+    let hang = Mood { endpoint: Endpoint::Phone, appid: None, calls: None, step: Then::HangAfter.into() };
+    fleet.simulator.set_mood(hang).expect("a good mood");
+    // These find out; what becomes of them is not known.
+    let first: Vec<_> = (0..30).map(|_| request(&fleet.tap().code)).collect();
+    for request in &first {
+        fleet.publish(request).await;
+    }
+    eventually("WeChat is away", async || fleet.meters.render().contains("quicklogin_wechat_away 1\n")).await;
+    let asked = fleet.asked_for_phones();
+    let later: Vec<_> = (0..50).map(|_| request(&fleet.tap().code)).collect();
+    for request in &later {
+        fleet.publish(request).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let probes = fleet.asked_for_phones() - asked;
+    assert!((1..=12).contains(&probes), "one at a time, each half a second and a pause: {probes}");
+    fleet.simulator.clear_moods();
+    let mut succeeded = 0;
+    for request in &later {
+        let outcome = fleet.result(&request.request_id).await.outcome;
+        succeeded += u64::from(outcome.as_str() == "succeeded");
+    }
+    assert!(succeeded >= 50 - probes, "only those that asked meanwhile may have lost their code: {succeeded}");
+}

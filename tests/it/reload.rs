@@ -101,6 +101,33 @@ async fn a_secret_that_is_corrected_in_the_settings_is_used_at_once() {
 }
 
 #[tokio::test]
+async fn a_token_that_came_from_elsewhere_is_not_used_when_the_source_has_changed() {
+    let mut fleet = Running::with(&app(APP, SECRET));
+    assert_eq!(fleet.login(APP).await, "succeeded");
+    let classic = format!("{}token = \"classic\"\n", app(APP, SECRET));
+    fleet.reload(&classic);
+    eventually("it is read", async || fleet.worker.said().contains("the apps are read again")).await;
+    assert_eq!(fleet.login(APP).await, "succeeded");
+    let asked = get(&format!("{}/sim/asked?codes=false", fleet.servers.simulator_url())).await;
+    assert_eq!((&asked["stable_token"]["calls"], &asked["classic_token"]["calls"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
+async fn an_app_that_was_not_served_is_asked_for_again_at_once() {
+    let mut fleet = Running::with(&app(APP, SECRET));
+    let mood = json!({"endpoint": "phone", "step": {"errcode": 48001}});
+    post(&format!("{}/sim/moods", fleet.servers.simulator_url()), &mood).await;
+    for _ in 0..6 {
+        assert_eq!(fleet.login(APP).await, "not_allowed");
+    }
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    client.delete(format!("{}/sim/moods", fleet.servers.simulator_url())).send().await.expect("an answer");
+    fleet.reload(&app(APP, SECRET));
+    eventually("it is read", async || fleet.worker.said().contains("the apps are read again")).await;
+    assert_eq!(fleet.login(APP).await, "succeeded");
+}
+
+#[tokio::test]
 async fn a_thousand_apps_are_read_and_served() {
     let appids: Vec<String> = (0..1000).map(|n| format!("wx{n:016x}")).collect();
     let settings: String = appids.iter().map(|appid| app(appid, SECRET)).collect();

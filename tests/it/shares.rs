@@ -117,8 +117,20 @@ fn p99(took: &[Duration]) -> Duration {
 }
 
 /// While this befalls the ill apps, the well one's logins all succeed and take no longer than twice what they take
-/// otherwise; and each of the ill ones' has a result in the end. Answers those.
+/// otherwise; and each of the ill ones' has a result in the end. Answers those. A machine that others use has bad
+/// moments, so it is measured up to three times.
 async fn is_not_slowed_beside(ground: Ground, ill: &[Load], moods: &[Mood]) -> Vec<LoginResult> {
+    let mut slow = String::new();
+    for _ in 0..3 {
+        match measured_beside(ground, ill, moods).await {
+            Ok(results) => return results,
+            Err(so_slow) => slow = format!("{slow}\n{so_slow}"),
+        }
+    }
+    panic!("three times:{slow}");
+}
+
+async fn measured_beside(ground: Ground, ill: &[Load], moods: &[Mood]) -> Result<Vec<LoginResult>, String> {
     let measuring = measuring().await;
     let fleet = fleet(ground).await;
     let (idle, _) = run(&fleet, &[STEADY]).await;
@@ -126,20 +138,15 @@ async fn is_not_slowed_beside(ground: Ground, ill: &[Load], moods: &[Mood]) -> V
         fleet.simulator.set_mood(mood.clone()).expect("a good mood");
     }
     let (beside, others) = run(&fleet, &[&[STEADY], ill].concat()).await;
-    let at_most = p99(&idle) * 2 + NOISE;
-    assert!(
-        p99(&beside) <= at_most,
-        "p99 {:?}, and {:?} idle; the longest {:?}",
-        p99(&beside),
-        p99(&idle),
-        beside.last()
-    );
+    if p99(&beside) > p99(&idle) * 2 + NOISE {
+        return Err(format!("p99 {:?}, and {:?} idle; the longest {:?}", p99(&beside), p99(&idle), beside.last()));
+    }
     drop(measuring);
     let mut results = vec![];
     for request in &others {
         results.push(fleet.result(&request.request_id).await);
     }
-    results
+    Ok(results)
 }
 
 /// Logins that were told without asking that their app has its share.

@@ -9,9 +9,7 @@ use crate::login::AppId;
 use crate::secret::Secret;
 use crate::store::memory::{Expiring, Memory};
 use crate::store::tokens::TICKET_LIFE;
-use crate::store::{Renewal, SharedRefusal, SharedState, SharedToken};
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::store::{Budget, Renewal, SharedRefusal, SharedState, SharedToken};
 
 #[derive(Default)]
 pub(super) struct TokenState {
@@ -20,7 +18,8 @@ pub(super) struct TokenState {
     leads: Expiring<AppId, String>,
     /// With the platform that each is worth something for.
     refresh_tokens: HashMap<AppId, (AppId, Secret)>,
-    forced: HashMap<AppId, VecDeque<Instant>>,
+    /// When each budget was spent from.
+    spent: HashMap<(&'static str, AppId), VecDeque<Instant>>,
     /// With when WeChat made each, in Unix s.
     tickets: Expiring<AppId, (Secret, u64)>,
 }
@@ -91,11 +90,20 @@ impl Memory {
         self.state().tokens.tickets.get(platform).map(|(ticket, _)| ticket.clone())
     }
 
-    pub(in crate::store) fn spend_forced(&self, appid: &AppId, most: u32, apart: Duration) -> bool {
+    pub(in crate::store) fn has_left(&self, appid: &AppId, budget: &Budget) -> bool {
+        let now = Instant::now();
+        let state = &self.state().tokens;
+        let spent = state.spent.get(&(budget.name, appid.clone()));
+        let lately = spent.into_iter().flatten().filter(|at| now.duration_since(**at) < budget.within);
+        lately.count() < budget.most as usize
+    }
+
+    pub(in crate::store) fn spend(&self, appid: &AppId, budget: &Budget) -> bool {
+        let Budget { name, most, within, apart } = *budget;
         let now = Instant::now();
         let state = &mut self.state().tokens;
-        let spent = state.forced.entry(appid.clone()).or_default();
-        while spent.front().is_some_and(|at| now.duration_since(*at) >= DAY) {
+        let spent = state.spent.entry((name, appid.clone())).or_default();
+        while spent.front().is_some_and(|at| now.duration_since(*at) >= within) {
             spent.pop_front();
         }
         let may = spent.len() < most as usize && spent.back().is_none_or(|at| now.duration_since(*at) >= apart);

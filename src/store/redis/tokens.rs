@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use redis::{Cmd, FromRedisValue, RedisError};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
+use crate::store::redis::link::Borrowed;
 use crate::store::redis::{Redis, ms};
 use crate::store::tokens::TICKET_LIFE;
-use crate::store::{ExternalValue, FoundKey, KeyKind, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway};
+use crate::store::{
+    Budget, ExternalValue, FoundKey, KeyKind, NoLook, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway,
+};
 
 /// A refusal is remembered for so long: longer than anybody waits before asking again.
 const REFUSAL_KEPT_MS: u64 = 120_000;
@@ -21,6 +26,8 @@ struct TokenBody {
     fetched_at: UnixMs,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fetched_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +39,7 @@ struct RefusalBody {
     rid: Option<String>,
     same_token: bool,
     times: u32,
+    heard_at: UnixMs,
 }
 
 /// A ticket as it is kept. One that was put in by hand need not say when WeChat made it: any push then replaces it.
@@ -125,27 +133,55 @@ impl Redis {
         Ok(found.and_then(|json| serde_json::from_slice::<TicketBody>(&json).ok()).map(|body| body.ticket.into()))
     }
 
-    pub(in crate::store) async fn spend_forced(
-        &self,
-        appid: &AppId,
-        most: u32,
-        apart: Duration,
-    ) -> Result<bool, StoreAway> {
-        let mut call = self.scripts.spend_forced.key(self.key("forced", appid.as_str()));
-        call.arg(most).arg(ms(apart)).arg(uuid::Uuid::now_v7().simple().to_string());
+    pub(in crate::store) async fn has_left(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
+        let since = clock::now_ms().saturating_sub(ms(budget.within));
+        let mut command = redis::cmd("ZCOUNT");
+        command.arg(self.key(budget.name, appid.as_str())).arg(since).arg("+inf");
+        let spent: u64 = self.ask(&command).await?;
+        Ok(spent < u64::from(budget.most))
+    }
+
+    pub(in crate::store) async fn spend(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
+        let Budget { name, most, within, apart } = *budget;
+        let mut call = self.scripts.spend.key(self.key(name, appid.as_str()));
+        let apart_ms = apart.as_millis() as u64;
+        call.arg(most).arg(ms(within)).arg(apart_ms).arg(uuid::Uuid::now_v7().simple().to_string());
         self.run(&call).await
     }
 
-    pub(in crate::store) async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, StoreAway> {
-        let (value, ends_at): (Option<Vec<u8>>, Option<UnixMs>) = match kind {
-            KeyKind::Text => (self.ask(redis::cmd("GET").arg(key)).await?, None),
-            KeyKind::Hash { field, ends: None } => (self.ask(redis::cmd("HGET").arg(key).arg(field)).await?, None),
+    pub(in crate::store) async fn look_at(&self, key: &str, kind: &KeyKind) -> Result<Option<FoundKey>, NoLook> {
+        let (value, ends_at): (Option<Vec<u8>>, Option<Vec<u8>>) = match kind {
+            KeyKind::Text => (self.look(redis::cmd("GET").arg(key)).await?, None),
+            KeyKind::Hash { field, ends: None } => (self.look(redis::cmd("HGET").arg(key).arg(field)).await?, None),
             KeyKind::Hash { field, ends: Some(ends) } => {
-                self.ask(redis::cmd("HMGET").arg(key).arg(field).arg(ends)).await?
+                self.look(redis::cmd("HMGET").arg(key).arg(field).arg(ends)).await?
             }
         };
-        Ok(value.map(|value| FoundKey { value: ExternalValue(value), ends_at_ms: ends_at }))
+        let ends_at_ms = match (kind, ends_at) {
+            (KeyKind::Hash { ends: Some(ends), .. }, Some(text)) => Some(time_in(ends, &text)?),
+            _ => None,
+        };
+        Ok(value.map(|value| FoundKey { value: ExternalValue(value), ends_at_ms }))
     }
+
+    /// Reads a key that others write, which may hold anything, and so is taken as bytes: what is wrong with it does not
+    /// count against Redis.
+    async fn look<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoLook> {
+        let Borrowed { mut connection, number } = self.link.borrow().map_err(NoLook::Away)?;
+        match command.query_async(&mut connection).await {
+            Err(error) if is_about_the_key(&error) => Err(NoLook::Unreadable(error.to_string())),
+            answer => self.link.observe(number, answer).map_err(NoLook::Away),
+        }
+    }
+}
+
+fn is_about_the_key(error: &RedisError) -> bool {
+    matches!(error.code(), Some("WRONGTYPE" | "NOPERM"))
+}
+
+fn time_in(field: &str, text: &[u8]) -> Result<UnixMs, NoLook> {
+    let time = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
+    time.ok_or_else(|| NoLook::Unreadable(format!("it says no time in {field}")))
 }
 
 fn json(body: &impl Serialize) -> Vec<u8> {
@@ -159,28 +195,29 @@ impl From<&SharedToken> for TokenBody {
             expires_at: token.expires_at,
             fetched_at: token.fetched_at,
             fetched_by: token.fetched_by.clone(),
+            source: token.source.clone(),
         }
     }
 }
 
 impl From<TokenBody> for SharedToken {
     fn from(body: TokenBody) -> Self {
-        let TokenBody { access_token, expires_at, fetched_at, fetched_by } = body;
-        Self { access_token: access_token.into(), expires_at, fetched_at, fetched_by }
+        let TokenBody { access_token, expires_at, fetched_at, fetched_by, source } = body;
+        Self { access_token: access_token.into(), expires_at, fetched_at, fetched_by, source }
     }
 }
 
 impl From<&SharedRefusal> for RefusalBody {
     fn from(refusal: &SharedRefusal) -> Self {
-        let SharedRefusal { id, credentials, answer, same_token, times } = refusal.clone();
+        let SharedRefusal { id, credentials, answer, same_token, times, heard_at } = refusal.clone();
         let WechatAnswer { errcode, errmsg, rid } = answer;
-        Self { id, credentials, errcode, errmsg, rid, same_token, times }
+        Self { id, credentials, errcode, errmsg, rid, same_token, times, heard_at }
     }
 }
 
 impl From<RefusalBody> for SharedRefusal {
     fn from(body: RefusalBody) -> Self {
-        let RefusalBody { id, credentials, errcode, errmsg, rid, same_token, times } = body;
-        Self { id, credentials, answer: WechatAnswer { errcode, errmsg, rid }, same_token, times }
+        let RefusalBody { id, credentials, errcode, errmsg, rid, same_token, times, heard_at } = body;
+        Self { id, credentials, answer: WechatAnswer { errcode, errmsg, rid }, same_token, times, heard_at }
     }
 }

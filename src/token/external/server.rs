@@ -32,8 +32,19 @@ impl Tokens {
             Ok(TokenReply::Refused(answer)) => {
                 Err(TokenFault::NotShown(format!("the token server {host} answers errcode {}", answer.errcode)))
             }
-            Err(fault) => Err(TokenFault::NotShown(format!("the token server {host} {}", in_words(&fault)))),
+            Err(fault) => {
+                let what = format!("the token server {host} {}", in_words(&fault));
+                Err(if passes(&fault) { TokenFault::OwnerAway(what) } else { TokenFault::NotShown(what) })
+            }
         }
+    }
+}
+
+/// Whether it is away or busy, and not set up wrongly.
+fn passes(fault: &Fault) -> bool {
+    match fault {
+        Fault::Unreachable(_) | Fault::Unheard(_) | Fault::Busy(_) | Fault::Throttled => true,
+        Fault::Unreadable(_) => false,
     }
 }
 

@@ -81,6 +81,7 @@ impl Preset {
             Self::WxjavaHash => template("maConfig", ":accessToken"),
             Self::Silenceper => template("gowechat_miniprogram_", "_access_token_{appid}"),
             Self::SilenceperStable => template("gowechat_miniprogram_", "_stable_access_token_{appid}"),
+            Self::Powerwechat if prefix.is_some() => return Err("has a prefix, and PowerWeChat's keys have none"),
             Self::Powerwechat => {
                 KeyName::PowerWechat(secret.ok_or("needs secret or secret_file: the key's name has it")?)
             }

@@ -203,7 +203,7 @@ impl Fleet {
             some => open(&self.plan, some.as_ref(), &self.tracker, &stop),
         };
         let worker = self.worker(queue.clone(), store);
-        let consumer = queue.consume(worker.prefetch(self.plan.slots as u16), stop.soft.clone());
+        let consumer = queue.consume(Worker::prefetch(self.plan.slots as u16), stop.soft.clone());
         let (slots, stopping) = (self.plan.slots, stop.clone());
         let (handed_over, others) = (queue.consume_handed_over(4, stop.soft.clone()), worker.clone());
         let working = tokio::spawn(async move {
