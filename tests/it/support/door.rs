@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::process::free_port;
+
 /// One address of this machine, for as long as the test lasts.
 pub(crate) struct Door {
     address: SocketAddr,
@@ -33,7 +35,7 @@ enum Behind {
 impl Door {
     /// An open door to it.
     async fn to(leads_to: SocketAddr) -> Self {
-        let socket = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let socket = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
         let address = socket.local_addr().expect("it is bound");
         let behind = Some(Behind::Nobody(socket));
         let mut door = Self { address, leads_to, taken: Arc::default(), behind };
