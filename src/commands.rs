@@ -80,6 +80,8 @@ enum Kind {
     AtRunTime,
     /// Exit code 2.
     UsageOrSettings,
+    /// Exit code 3.
+    UncleanStop,
 }
 
 /// Runs one command to its end.
@@ -136,6 +138,13 @@ impl CommandError {
         Self { what: what.into(), hint: Some(hint.into()), kind: Kind::UsageOrSettings }
     }
 
+    /// A worker has stopped in its time, and could not tell RabbitMQ or Redis all of it.
+    fn unclean_stop() -> Self {
+        let what = "stopped while RabbitMQ or Redis was away".into();
+        let hint = "nothing is lost that was not said above: logins that were in hand are delivered again".to_owned();
+        Self { what, hint: Some(hint), kind: Kind::UncleanStop }
+    }
+
     fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
@@ -145,11 +154,12 @@ impl CommandError {
         self.hint.as_deref()
     }
 
-    /// 1: failed at run time; 2: usage or settings.
+    /// 1: failed at run time; 2: usage or settings; 3: stopped, but RabbitMQ or Redis was away.
     pub fn exit_code(&self) -> ExitCode {
         match self.kind {
             Kind::AtRunTime => ExitCode::from(1),
             Kind::UsageOrSettings => ExitCode::from(2),
+            Kind::UncleanStop => ExitCode::from(3),
         }
     }
 }

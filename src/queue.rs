@@ -174,10 +174,11 @@ impl Consumer {
         }
     }
 
-    /// Waits until all settlements are told to the queue, at most so long.
-    pub async fn close(self, at_most: Duration) {
+    /// Waits until all settlements are told to the queue, at most so long. False: they were not, or the queue is away;
+    /// whatever it was not told of is delivered again.
+    pub async fn close(self, at_most: Duration) -> bool {
         match self {
-            Self::Memory(_) => {}
+            Self::Memory(_) => true,
             Self::Rabbit(rabbit) => rabbit.close(at_most).await,
         }
     }

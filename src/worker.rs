@@ -92,8 +92,9 @@ pub struct Stop {
 }
 
 /// Takes deliveries and asks for at most `slots` of their logins at once, until the soft stop; returns when all are
-/// settled. A place first, a delivery second, and its login has its standing before the next one is taken.
-pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &Stop) {
+/// settled. A place first, a delivery second, and its login has its standing before the next one is taken. False: queue
+/// or store was away at the end, and logins that were in hand are delivered again.
+pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &Stop) -> bool {
     let free = Arc::new(Semaphore::new(places(slots)));
     let shares = Shares::new(slots, worker.0.meters.clone());
     let in_hand = TaskTracker::new();
@@ -106,7 +107,8 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
     in_hand.close();
     info!(in_hand = in_hand.len(), "taking no more logins; finishing those in hand");
     in_hand.wait().await;
-    consumer.close(LEASE_MARGIN).await;
+    let told = consumer.close(LEASE_MARGIN).await;
+    told && worker.0.store.check_writable().await.is_ok()
 }
 
 /// How many deliveries are in hand at most: one in each slot, and those that wait for one or need none.

@@ -140,7 +140,7 @@ impl Process {
         opened: &Opened,
         worker: Worker,
         consumer: Consumer,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    ) -> impl Future<Output = Result<(), CommandError>> + Send + use<> {
         let (slots, stop) = (usize::from(self.settings.worker.slots), self.shutdown.stop.clone());
         let handed_over = opened.queue.consume_handed_over(HANDED_OVER_IN_HAND, stop.soft.clone());
         async move {
@@ -150,7 +150,8 @@ impl Process {
                     worker::record_handed_over(others, handed_over, &stop).await;
                 }
             };
-            tokio::join!(worker::work(worker, consumer, slots, &stop), for_others);
+            let (clean, ()) = tokio::join!(worker::work(worker, consumer, slots, &stop), for_others);
+            if clean { Ok(()) } else { Err(CommandError::unclean_stop()) }
         }
     }
 

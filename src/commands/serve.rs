@@ -37,9 +37,9 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let parts = process.gateway(&opened, apps, readiness)?;
     eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
     // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.
-    tokio::join!(process.serve_gateway(parts, listener), process.work(&opened, worker, consumer));
+    let ((), ended) = tokio::join!(process.serve_gateway(parts, listener), process.work(&opened, worker, consumer));
     process.finish().await;
-    Ok(())
+    ended
 }
 
 /// A simulated WeChat, since there is no app that the real one would know.

@@ -22,9 +22,9 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let consumer = process.consume(&opened);
     process.announce(&consumer);
     serve_ops(process, process.readiness(&opened, false, Some(&consumer))).await;
-    process.work(&opened, worker, consumer).await;
+    let ended = process.work(&opened, worker, consumer).await;
     process.finish().await;
-    Ok(())
+    ended
 }
 
 /// Several workers on one machine share one configuration; all but the first then do without these routes.

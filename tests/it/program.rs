@@ -162,7 +162,8 @@ fn a_platforms_message_keys_are_a_gateways_affair_and_may_stand_in_files() {
     assert_eq!((gateway.code, gateway.stderr.contains("the message_token of platform wx1")), (Some(2), true));
     let mut worker = site.start(&["worker"], "no Redis; connecting again");
     worker.terminate();
-    assert_eq!(worker.end_within(SOON).and_then(|status| status.code()), Some(0), "{}", worker.said());
+    // It started: neither RabbitMQ nor Redis is there.
+    assert_eq!(worker.end_within(SOON).and_then(|status| status.code()), Some(3), "{}", worker.said());
     std::fs::write(site.path().join("token"), "canaryToken\n").expect("the folder is ours to write");
     std::fs::write(site.path().join("key"), "k".repeat(42)).expect("the folder is ours to write");
     let short = site.run(&["config", "check"]);
@@ -368,6 +369,46 @@ async fn a_worker_drains_within_its_time_and_gives_back_the_rest() {
         worker.said()
     );
     assert_eq!(Broker::shared().queue_depths(&servers.vhost)["quicklogin.logins"].ready, 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_while_redis_is_away_ends_in_its_time_and_says_so() {
+    let servers = Servers::start();
+    let site = Site::with(&servers.settings(&format!("worker.drain_s = 2\n{}", app())));
+    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let mut worker = site.start(&["worker"], CONSUMING);
+    servers.redis.kill();
+    let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &json!({})).await;
+    let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
+    let body = request(minted["code"].as_str().expect("a code")).encode();
+    publisher.publish("quicklogin", "login", &body, Default::default()).await.expect("it is connected");
+    eventually("it is in hand", async || {
+        Broker::shared().queue_depths(&servers.vhost)["quicklogin.logins"].unacked == 1
+    })
+    .await;
+    worker.terminate();
+    let ended = worker.end_within(Duration::from_secs(8)).and_then(|status| status.code());
+    assert_eq!((ended, worker.said().contains("Redis was away")), (Some(3), true), "{}", worker.said());
+    eventually("it comes again", async || {
+        Broker::shared().queue_depths(&servers.vhost)["quicklogin.logins"].ready == 1
+    })
+    .await;
+    assert_eq!(asked(&servers, "phone").await, 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_while_rabbitmq_is_away_ends_in_its_time_and_says_so() {
+    let servers = Servers::start();
+    let settings = servers.settings(&app()).replace(servers.vhost.url(), "amqp://guest:guest@127.0.0.1:9/%2f");
+    let site = Site::with(&settings);
+    let mut worker = site.start(&["worker"], "no RabbitMQ");
+    worker.terminate();
+    assert_eq!(
+        worker.end_within(Duration::from_secs(8)).and_then(|status| status.code()),
+        Some(3),
+        "{}",
+        worker.said()
+    );
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ pub struct Consumer {
     deliveries: mpsc::Receiver<Delivery>,
     consuming: watch::Receiver<bool>,
     stop: CancellationToken,
-    supervisor: JoinHandle<()>,
+    /// Answers whether it could say goodbye.
+    supervisor: JoinHandle<bool>,
 }
 
 /// Settles one delivery on the channel that it came by; on any later channel its tag would be another's.
@@ -73,15 +74,17 @@ impl Consumer {
         }
     }
 
-    pub(in crate::queue) async fn close(self, at_most: Duration) {
+    pub(in crate::queue) async fn close(self, at_most: Duration) -> bool {
         let Self { deliveries, mut supervisor, stop, .. } = self;
         stop.cancel();
         // What was sent ahead but not handed out goes back.
         drop(deliveries);
-        if timeout(at_most, &mut supervisor).await.is_err() {
+        let ended = timeout(at_most, &mut supervisor).await;
+        if ended.is_err() {
             supervisor.abort();
             warn!("RabbitMQ did not take the last acks in time; those logins will be delivered again");
         }
+        matches!(ended, Ok(Ok(true)))
     }
 }
 
@@ -124,14 +127,15 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(self) {
+    /// Returns after the stop: whether RabbitMQ was there until then.
+    async fn run(self) -> bool {
         let (mut failures, mut told) = (0, String::new());
         while !self.stop.is_cancelled() {
             let began = Instant::now();
             let end = self.connect_and_consume().await;
             self.consuming.send_replace(false);
             match end {
-                End::Stopped => return,
+                End::Stopped => return true,
                 End::Lost(why) if why == told => debug!(why, "RabbitMQ is still away"),
                 End::Lost(why) => {
                     let at = self.queue.0.endpoints.addresses();
@@ -144,10 +148,11 @@ impl Supervisor {
             }
             tokio::select! {
                 () = sleep(RECONNECT.pause(failures, fastrand::f64())) => {}
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return false,
             }
             failures += 1;
         }
+        false
     }
 
     async fn connect_and_consume(&self) -> End {
@@ -157,7 +162,7 @@ impl Supervisor {
                 Ok(connection) => connection,
                 Err(error) => return End::Lost(error.to_string()),
             },
-            () = self.stop.cancelled() => return End::Stopped,
+            () = self.stop.cancelled() => return End::Lost("stopped while connecting".into()),
         };
         let end = self.consume(&connection).await.unwrap_or_else(|error| End::Lost(error.to_string()));
         let _ = timeout(GOODBYE, connection.close(200, "bye".into())).await;
