@@ -40,6 +40,7 @@ pub struct Rabbitmq {
     pub dead_queue: String,
     pub declare: bool,
     pub max_length: u32,
+    pub dead_max_length: u32,
     pub delivery_limit: u32,
 }
 

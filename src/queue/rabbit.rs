@@ -46,6 +46,8 @@ pub struct RabbitSettings {
     pub declare: bool,
     /// How many requests the queue holds before it refuses more.
     pub max_length: u32,
+    /// How many dead letters are kept; the oldest go first.
+    pub dead_max_length: u32,
     /// How many times a request is delivered before it goes to the dead letters.
     pub delivery_limit: u32,
     /// What RabbitMQ's own pages call the connection.
