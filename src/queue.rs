@@ -161,7 +161,7 @@ impl Delivery {
     pub async fn settle(mut self, settlement: Settlement) {
         match self.settler.take() {
             Some(Settler::Memory(settler)) => settler.settle(&mut self, settlement),
-            Some(Settler::Rabbit(settler)) => settler.settle(&self.body, settlement).await,
+            Some(Settler::Rabbit(settler)) => settler.settle(&self, settlement).await,
             None => {}
         }
     }

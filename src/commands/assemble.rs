@@ -14,6 +14,7 @@ use crate::gateway::{self, AppIds, Keys};
 use crate::login::AppId;
 use crate::meters::Meters;
 use crate::ops::Readiness;
+use crate::process_name::process_name;
 use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
 use crate::simulator::{AppChange, Simulator, SimulatorOptions};
@@ -223,13 +224,6 @@ impl Process {
         let client = ClientSettings { base_url, hosts: vec![], ..self.settings.wechat()? };
         Ok((simulator, Upstream { client, apps, simulated: true }))
     }
-}
-
-/// Host and process id: what an operator finds this process by.
-fn process_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
-    let host = host.unwrap_or_else(|_| "host".into());
-    format!("{}/{}", host.trim(), std::process::id())
 }
 
 pub(super) fn no_app() -> CommandError {

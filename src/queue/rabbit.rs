@@ -7,6 +7,7 @@
 mod acks;
 mod consume;
 mod dial;
+mod envelope;
 mod publish;
 mod session;
 mod topology;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -17,6 +17,7 @@ use crate::clock;
 use crate::login::LoginRequest;
 use crate::queue::PublishFault;
 use crate::queue::rabbit::dial::Endpoints;
+use crate::queue::rabbit::envelope::text;
 use crate::queue::rabbit::{BROKER_TIMEOUT, RabbitSettings, bounded, topology};
 use crate::traceparent::Traceparent;
 
@@ -69,12 +70,8 @@ impl Publisher {
         self.publish(Outgoing { exchange, routing_key, body: &request.encode(), properties }).await
     }
 
-    /// Publishes to the dead letters, payload as it came, with the reason in a header.
-    pub(super) async fn publish_dead(&self, body: &[u8], reason: &str) -> Result<(), PublishFault> {
-        let mut headers = FieldTable::default();
-        headers.insert("x-quicklogin-reason".into(), text(reason));
-        headers.insert("x-quicklogin-dead-at".into(), AMQPValue::LongLongInt(clock::now_ms() as i64));
-        let properties = persistent(headers);
+    /// Publishes to the dead letters, payload as it came; the properties say why.
+    pub(super) async fn publish_dead(&self, body: &[u8], properties: BasicProperties) -> Result<(), PublishFault> {
         self.publish(Outgoing { exchange: "", routing_key: &self.settings.dead_queue, body, properties }).await
     }
 
@@ -191,10 +188,6 @@ fn persistent(headers: FieldTable) -> BasicProperties {
         .with_content_type("application/json".into())
         .with_timestamp(clock::now_ms() / 1000)
         .with_headers(headers)
-}
-
-fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
 }
 
 fn blocked() -> PublishFault {

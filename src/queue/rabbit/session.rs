@@ -9,15 +9,12 @@ use lapin::{Channel, Event};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::login::{EARLIEST_MS, UnixMs};
-use crate::queue::Delivery;
 use crate::queue::rabbit::acks::{self, Settled};
 use crate::queue::rabbit::bounded;
 use crate::queue::rabbit::consume::{End, Settler, Supervisor};
-use crate::traceparent::Traceparent;
+use crate::queue::rabbit::envelope::{self, Envelope};
+use crate::queue::{self, Delivery};
 
-/// AMQP timestamps are in seconds; larger ones than this are taken for ms, which some publishers send.
-const LARGEST_SECONDS: u64 = 100_000_000_000;
 /// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
 const SENT_AHEAD: Duration = Duration::from_millis(50);
 
@@ -74,16 +71,15 @@ impl Supervisor {
 
     fn delivery(&self, delivery: lapin::message::Delivery, settled: &mpsc::Sender<Settled>) -> Delivery {
         let properties = &delivery.properties;
-        let header = |name: &str| properties.headers().as_ref()?.inner().get(name)?.as_long_string();
-        let traceparent =
-            header("traceparent").and_then(|text| Traceparent::parse(std::str::from_utf8(text.as_bytes()).ok()?));
-        let settler = Settler { tag: delivery.delivery_tag, settled: settled.clone(), queue: self.queue.clone() };
+        let envelope = Envelope::of(properties);
+        let settler =
+            Settler { tag: delivery.delivery_tag, envelope, settled: settled.clone(), queue: self.queue.clone() };
         Delivery {
-            traceparent,
+            traceparent: envelope::traceparent(properties),
             redelivered: delivery.redelivered,
-            timestamp: properties.timestamp().and_then(in_ms),
+            timestamp: envelope::timestamp(properties),
             body: delivery.data,
-            settler: Some(crate::queue::Settler::Rabbit(settler)),
+            settler: Some(queue::Settler::Rabbit(settler)),
         }
     }
 }
@@ -98,10 +94,4 @@ async fn fatal_event(events: impl Stream<Item = Event>) -> String {
             Some(_) => {}
         }
     }
-}
-
-/// AMQP says seconds; some publishers send milliseconds, and some 0 for nothing.
-fn in_ms(timestamp: u64) -> Option<UnixMs> {
-    let ms = if timestamp < LARGEST_SECONDS { timestamp * 1000 } else { timestamp };
-    (ms >= EARLIEST_MS).then_some(ms)
 }
