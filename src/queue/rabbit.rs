@@ -10,6 +10,7 @@ mod dial;
 mod envelope;
 mod publish;
 mod session;
+mod suspects;
 mod topology;
 
 use std::sync::Arc;

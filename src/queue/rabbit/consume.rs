@@ -16,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::process_name::process_name;
 use crate::queue::rabbit::acks::Settled;
 use crate::queue::rabbit::envelope::Envelope;
+use crate::queue::rabbit::suspects::Turn;
 use crate::queue::rabbit::{RabbitQueue, bounded, topology};
 use crate::queue::{Delivery, Settlement};
 
@@ -38,6 +39,8 @@ pub(crate) struct Settler {
     pub(super) envelope: Envelope,
     pub(super) settled: mpsc::Sender<Settled>,
     pub(super) queue: RabbitQueue,
+    /// Held until it is settled, where it came back too often.
+    pub(super) _turn: Option<Turn>,
 }
 
 /// How a session ended.

@@ -42,6 +42,11 @@ impl Envelope {
         }
     }
 
+    /// How often RabbitMQ has had it back from a worker.
+    pub(super) fn taken_back(&self) -> u64 {
+        self.taken_back
+    }
+
     /// What its dead letter goes out in.
     pub(super) fn of_dead_letter(
         &self,
@@ -141,8 +146,9 @@ mod tests {
     #[test]
     fn a_first_delivery_is_the_only_one() {
         let envelope = Envelope::of(&delivered(None));
+        assert_eq!(envelope.taken_back(), 0);
         assert_eq!(whole_number(&envelope.of_dead_letter("r", None, "w"), DELIVERIES), Some(1));
-        assert_eq!(Envelope::of(&delivered(Some(-1))).taken_back, 0, "no number that can be");
+        assert_eq!(Envelope::of(&delivered(Some(-1))).taken_back(), 0, "no number that can be");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::queue::rabbit::acks::{self, Settled};
 use crate::queue::rabbit::bounded;
 use crate::queue::rabbit::consume::{End, Settler, Supervisor};
 use crate::queue::rabbit::envelope::{self, Envelope};
+use crate::queue::rabbit::suspects::{Suspects, Turn, is_suspect};
 use crate::queue::{self, Delivery};
 
 /// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
@@ -48,12 +49,19 @@ impl Supervisor {
 
     /// Room first, delivery second, so that nothing is taken that nobody is ready for. None: nobody listens any more.
     async fn hand_out(&self, consumer: &mut lapin::Consumer, settled: &mpsc::Sender<Settled>) -> Option<String> {
+        let mut suspects = Suspects::new();
         loop {
             let room = self.sender.reserve().await.ok()?;
-            match consumer.next().await {
-                Some(Ok(delivery)) => room.send(self.delivery(delivery, settled)),
-                Some(Err(error)) => return Some(error.to_string()),
-                None => return Some("RabbitMQ cancelled the consumer".into()),
+            tokio::select! {
+                (suspect, turn) = suspects.next() => room.send(in_turn(suspect, turn)),
+                next = consumer.next() => match next {
+                    Some(Ok(delivery)) => match self.delivery(delivery, settled) {
+                        (delivery, true) => suspects.hold_back(delivery),
+                        (delivery, false) => room.send(delivery),
+                    },
+                    Some(Err(error)) => return Some(error.to_string()),
+                    None => return Some("RabbitMQ cancelled the consumer".into()),
+                },
             }
         }
     }
@@ -69,19 +77,35 @@ impl Supervisor {
         }
     }
 
-    fn delivery(&self, delivery: lapin::message::Delivery, settled: &mpsc::Sender<Settled>) -> Delivery {
+    /// The flag tells whether it is suspect.
+    fn delivery(&self, delivery: lapin::message::Delivery, settled: &mpsc::Sender<Settled>) -> (Delivery, bool) {
         let properties = &delivery.properties;
         let envelope = Envelope::of(properties);
-        let settler =
-            Settler { tag: delivery.delivery_tag, envelope, settled: settled.clone(), queue: self.queue.clone() };
-        Delivery {
+        let suspect = is_suspect(envelope.taken_back());
+        let settler = Settler {
+            tag: delivery.delivery_tag,
+            envelope,
+            settled: settled.clone(),
+            queue: self.queue.clone(),
+            _turn: None,
+        };
+        let delivery = Delivery {
             traceparent: envelope::traceparent(properties),
             redelivered: delivery.redelivered,
             timestamp: envelope::timestamp(properties),
             body: delivery.data,
             settler: Some(queue::Settler::Rabbit(settler)),
-        }
+        };
+        (delivery, suspect)
     }
+}
+
+/// The suspect, whose turn lasts until it is settled.
+fn in_turn(mut suspect: Delivery, turn: Turn) -> Delivery {
+    if let Some(queue::Settler::Rabbit(settler)) = &mut suspect.settler {
+        settler._turn = Some(turn);
+    }
+    suspect
 }
 
 /// Returns when the connection has failed or ended.
