@@ -6,6 +6,7 @@ mod garbage;
 mod gateway;
 mod harness;
 mod hosts;
+mod poison;
 mod program;
 mod promises;
 mod pushes;

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::process_name::process_name;
 use crate::queue::rabbit::acks::Settled;
+use crate::queue::rabbit::dial::LONG_FRAMES;
 use crate::queue::rabbit::envelope::Envelope;
 use crate::queue::rabbit::suspects::Turn;
 use crate::queue::rabbit::{RabbitQueue, bounded, topology};
@@ -162,7 +163,7 @@ impl Supervisor {
     async fn connect_and_consume(&self) -> End {
         let name = format!("{} consuming", self.queue.0.settings.connection_name);
         let connection = tokio::select! {
-            connected = self.queue.0.endpoints.connect(&name) => match connected {
+            connected = self.queue.0.endpoints.connect(&name, LONG_FRAMES) => match connected {
                 Ok(connection) => connection,
                 Err(error) => return End::Lost(error.to_string()),
             },

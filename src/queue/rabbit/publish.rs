@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::clock;
 use crate::login::LoginRequest;
 use crate::queue::PublishFault;
-use crate::queue::rabbit::dial::Endpoints;
+use crate::queue::rabbit::dial::{Endpoints, SHORT_FRAMES};
 use crate::queue::rabbit::envelope::text;
 use crate::queue::rabbit::{BROKER_TIMEOUT, RabbitSettings, bounded, topology};
 use crate::traceparent::Traceparent;
@@ -135,7 +135,7 @@ impl Publisher {
 
     async fn connect(&self) -> lapin::Result<Arc<Link>> {
         let name = format!("{} publishing", self.settings.connection_name);
-        let connection = self.endpoints.connect(&name).await?;
+        let connection = self.endpoints.connect(&name, SHORT_FRAMES).await?;
         topology::ensure(&connection, &self.settings).await?;
         Ok(Arc::new(Link { connection, idle: Mutex::default() }))
     }
