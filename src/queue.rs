@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use memory::MemoryQueue;
-pub use rabbit::{BadQueueUrl, RabbitQueue, RabbitSettings};
+pub use rabbit::{BadQueueUrl, DeadFault, DeadLetter, DeadLetters, RabbitQueue, RabbitSettings};
 
 use crate::login::{LoginRequest, UnixMs};
 use crate::traceparent::Traceparent;

@@ -6,8 +6,10 @@
 
 mod acks;
 mod consume;
+mod dead;
 mod dial;
 mod envelope;
+mod letter;
 mod publish;
 mod session;
 mod suspects;
@@ -21,7 +23,9 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use consume::Consumer;
 pub(super) use consume::Settler;
+pub use dead::{DeadFault, DeadLetters};
 pub use dial::BadQueueUrl;
+pub use letter::DeadLetter;
 
 use crate::login::LoginRequest;
 use crate::queue::PublishFault;
@@ -75,7 +79,8 @@ struct Inner {
 }
 
 impl RabbitQueue {
-    pub(super) fn new(settings: RabbitSettings, tracker: TaskTracker) -> Result<Self, BadQueueUrl> {
+    /// Connects when it is first used.
+    pub fn new(settings: RabbitSettings, tracker: TaskTracker) -> Result<Self, BadQueueUrl> {
         let endpoints = dial::Endpoints::parse(&settings.url)?;
         let publisher = publish::Publisher::new(endpoints.clone(), settings.clone());
         Ok(Self(Arc::new(Inner { settings, publisher, endpoints, tracker })))
@@ -83,6 +88,16 @@ impl RabbitQueue {
 
     pub(super) async fn publish(&self, request: &LoginRequest, traceparent: &Traceparent) -> Result<(), PublishFault> {
         self.0.publisher.publish_request(request, traceparent).await
+    }
+
+    /// A reader of the dead letters.
+    pub async fn dead_letters(&self) -> Result<DeadLetters, DeadFault> {
+        DeadLetters::open(self).await
+    }
+
+    /// Publishes a dead letter as the login request that it was. Returns when RabbitMQ has taken responsibility.
+    pub async fn publish_again(&self, letter: &DeadLetter) -> Result<(), PublishFault> {
+        self.0.publisher.publish_again(letter).await
     }
 
     pub(super) async fn remove(&self) {

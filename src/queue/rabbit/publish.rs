@@ -18,6 +18,7 @@ use crate::login::LoginRequest;
 use crate::queue::PublishFault;
 use crate::queue::rabbit::dial::{Endpoints, SHORT_FRAMES};
 use crate::queue::rabbit::envelope::text;
+use crate::queue::rabbit::letter::DeadLetter;
 use crate::queue::rabbit::{BROKER_TIMEOUT, RabbitSettings, bounded, topology};
 use crate::traceparent::Traceparent;
 
@@ -73,6 +74,13 @@ impl Publisher {
     /// Publishes to the dead letters, payload as it came; the properties say why.
     pub(super) async fn publish_dead(&self, body: &[u8], properties: BasicProperties) -> Result<(), PublishFault> {
         self.publish(Outgoing { exchange: "", routing_key: &self.settings.dead_queue, body, properties }).await
+    }
+
+    /// Publishes a dead letter to where requests go.
+    pub(super) async fn publish_again(&self, letter: &DeadLetter) -> Result<(), PublishFault> {
+        let RabbitSettings { exchange, routing_key, .. } = &self.settings;
+        let properties = letter.properties_again();
+        self.publish(Outgoing { exchange, routing_key, body: &letter.body, properties }).await
     }
 
     /// Whether a publish could succeed now.
