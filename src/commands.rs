@@ -2,6 +2,7 @@
 
 mod assemble;
 mod config;
+mod dead;
 mod demo;
 mod explain;
 mod gateway;
@@ -56,6 +57,9 @@ enum Command {
     /// Look at access tokens, refresh one, put in a platform's ticket
     #[command(subcommand)]
     Token(token::Action),
+    /// Look at dead letters, replay or drop them
+    #[command(subcommand)]
+    Dead(dead::Action),
     /// Say what a WeChat errcode means here, in English and Chinese, and who must act
     Explain(explain::Args),
     /// Look at the settings
@@ -96,7 +100,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let settings = settings?;
     let filter = match command {
         // What they print is what is to be seen.
-        Command::Demo(_) | Command::Token(_) if settings.log.filter == DEFAULT_FILTER => "warn",
+        Command::Demo(_) | Command::Token(_) | Command::Dead(_) if settings.log.filter == DEFAULT_FILTER => "warn",
         _ => &settings.log.filter,
     };
     telemetry::start(filter, settings.log.format).map_err(|bad| {
@@ -120,6 +124,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Demo(args) => demo::run(process, args).await,
             Command::Login(args) => login::run(&process, args).await,
             Command::Token(action) => token::run(&process, action).await,
+            Command::Dead(action) => dead::run(&process, action).await,
             Command::Config(_) | Command::Explain(_) => unreachable!("answered above"),
         }
     })

@@ -13,8 +13,8 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], and three helpers, [`clock`], [`backoff`] and
-//!   [`breaker`];
+//! * nouns: [`secret`], [`login`], [`traceparent`], and four helpers, [`clock`], [`backoff`], [`breaker`] and
+//!   [`process_name`];
 //! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
@@ -34,6 +34,7 @@ pub mod http;
 pub mod login;
 pub mod meters;
 pub mod ops;
+pub mod process_name;
 pub mod queue;
 pub mod secret;
 pub mod shutdown;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use memory::MemoryQueue;
-pub use rabbit::{BadQueueUrl, RabbitQueue, RabbitSettings};
+pub use rabbit::{BadQueueUrl, DeadFault, DeadLetter, DeadLetters, RabbitQueue, RabbitSettings};
 
 use crate::login::{LoginRequest, RequestId, UnixMs};
 use crate::traceparent::Traceparent;
@@ -189,7 +189,7 @@ impl Delivery {
     pub async fn settle(mut self, settlement: Settlement) {
         match self.settler.take() {
             Some(Settler::Memory(settler)) => settler.settle(&mut self, settlement),
-            Some(Settler::Rabbit(settler)) => settler.settle(&self.body, settlement).await,
+            Some(Settler::Rabbit(settler)) => settler.settle(&self, settlement).await,
             None => {}
         }
     }

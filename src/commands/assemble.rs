@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::gateway::{self, AppIds, Keys};
 use crate::meters::Meters;
 use crate::ops::Readiness;
+use crate::process_name::process_name;
 use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -208,13 +209,6 @@ impl Process {
             }
         });
     }
-}
-
-/// Host and process id: what an operator finds this process by.
-fn process_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
-    let host = host.unwrap_or_else(|_| "host".into());
-    format!("{}/{}", host.trim(), std::process::id())
 }
 
 pub(super) fn no_app() -> CommandError {

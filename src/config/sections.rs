@@ -41,6 +41,7 @@ pub struct Rabbitmq {
     pub results_queue: String,
     pub declare: bool,
     pub max_length: u32,
+    pub dead_max_length: u32,
     pub delivery_limit: u32,
 }
 

@@ -26,6 +26,7 @@ impl Settings {
             ("redis.timeout_ms", self.redis.timeout_ms),
             ("redis.connect_timeout_ms", self.redis.connect_timeout_ms),
             ("rabbitmq.max_length", u64::from(self.rabbitmq.max_length)),
+            ("rabbitmq.dead_max_length", u64::from(self.rabbitmq.dead_max_length)),
         ];
         if let Some((key, _)) = zero.iter().find(|(_, value)| *value == 0) {
             return Err(BadSettings::new(format!("{key} is 0"), "give it at least 1"));
@@ -77,6 +78,7 @@ impl Settings {
             results_queue: from.results_queue.clone(),
             declare: from.declare,
             max_length: from.max_length,
+            dead_max_length: from.dead_max_length,
             delivery_limit: from.delivery_limit,
             connection_name: "quicklogin".into(),
         }

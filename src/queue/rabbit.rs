@@ -6,9 +6,13 @@
 
 mod acks;
 mod consume;
+mod dead;
 mod dial;
+mod envelope;
+mod letter;
 mod publish;
 mod session;
+mod suspects;
 mod topology;
 
 use std::sync::Arc;
@@ -19,7 +23,9 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use consume::Consumer;
 pub(super) use consume::Settler;
+pub use dead::{DeadFault, DeadLetters};
 pub use dial::BadQueueUrl;
+pub use letter::DeadLetter;
 
 use crate::login::LoginRequest;
 use crate::queue::{HeldResult, PublishFault};
@@ -48,6 +54,8 @@ pub struct RabbitSettings {
     pub declare: bool,
     /// How many requests the queue holds before it refuses more.
     pub max_length: u32,
+    /// How many dead letters are kept; the oldest go first.
+    pub dead_max_length: u32,
     /// How many times a request is delivered before it goes to the dead letters.
     pub delivery_limit: u32,
     /// What RabbitMQ's own pages call the connection.
@@ -73,7 +81,8 @@ struct Inner {
 }
 
 impl RabbitQueue {
-    pub(super) fn new(settings: RabbitSettings, tracker: TaskTracker) -> Result<Self, BadQueueUrl> {
+    /// Connects when it is first used.
+    pub fn new(settings: RabbitSettings, tracker: TaskTracker) -> Result<Self, BadQueueUrl> {
         let endpoints = dial::Endpoints::parse(&settings.url)?;
         let publisher = publish::Publisher::new(endpoints.clone(), settings.clone());
         Ok(Self(Arc::new(Inner { settings, publisher, endpoints, tracker })))
@@ -81,6 +90,16 @@ impl RabbitQueue {
 
     pub(super) async fn publish(&self, request: &LoginRequest, traceparent: &Traceparent) -> Result<(), PublishFault> {
         self.0.publisher.publish_request(request, traceparent).await
+    }
+
+    /// A reader of the dead letters.
+    pub async fn dead_letters(&self) -> Result<DeadLetters, DeadFault> {
+        DeadLetters::open(self).await
+    }
+
+    /// Publishes a dead letter as the login request that it was. Returns when RabbitMQ has taken responsibility.
+    pub async fn publish_again(&self, letter: &DeadLetter) -> Result<(), PublishFault> {
+        self.0.publisher.publish_again(letter).await
     }
 
     pub(super) async fn remove(&self) {

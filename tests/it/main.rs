@@ -1,12 +1,14 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
 mod authorizers;
+mod dead_letters;
 mod external;
 mod garbage;
 mod gateway;
 mod handed_over;
 mod harness;
 mod hosts;
+mod poison;
 mod program;
 mod promises;
 mod pushes;

@@ -13,7 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
+use crate::process_name::process_name;
 use crate::queue::rabbit::acks::Settled;
+use crate::queue::rabbit::dial::LONG_FRAMES;
+use crate::queue::rabbit::envelope::Envelope;
+use crate::queue::rabbit::suspects::Turn;
 use crate::queue::rabbit::{RabbitQueue, bounded, topology};
 use crate::queue::{Delivery, Settlement};
 
@@ -34,8 +38,11 @@ pub struct Consumer {
 /// Settles one delivery on the channel that it came by; on any later channel its tag would be another's.
 pub(crate) struct Settler {
     pub(super) tag: u64,
+    pub(super) envelope: Envelope,
     pub(super) settled: mpsc::Sender<Settled>,
     pub(super) queue: RabbitQueue,
+    /// Held until it is settled, where it came back too often.
+    pub(super) _turn: Option<Turn>,
 }
 
 /// How a session ended.
@@ -89,19 +96,24 @@ impl Consumer {
 }
 
 impl Settler {
-    pub(in crate::queue) async fn settle(self, body: &[u8], settlement: Settlement) {
+    pub(in crate::queue) async fn settle(self, delivery: &Delivery, settlement: Settlement) {
         let settled = match settlement {
             Settlement::Ack => Settled::Ack(self.tag),
             Settlement::Requeue => Settled::Requeue(self.tag),
-            Settlement::Dead { reason } => match self.queue.0.publisher.publish_dead(body, reason).await {
-                Ok(()) => Settled::Ack(self.tag),
-                Err(fault) => {
-                    warn!(%fault, reason, "a dead letter goes by rejection, without its reason");
-                    Settled::Reject(self.tag)
-                }
-            },
+            Settlement::Dead { reason } => self.put_aside(delivery, reason).await,
         };
         self.tell(settled);
+    }
+
+    async fn put_aside(&self, delivery: &Delivery, reason: &'static str) -> Settled {
+        let properties = self.envelope.of_dead_letter(reason, delivery.traceparent.as_ref(), &process_name());
+        match self.queue.0.publisher.publish_dead(&delivery.body, properties).await {
+            Ok(()) => Settled::Ack(self.tag),
+            Err(fault) => {
+                warn!(%fault, reason, "a dead letter goes by rejection, without its reason");
+                Settled::Reject(self.tag)
+            }
+        }
     }
 
     pub(in crate::queue) fn requeue(self) {
@@ -158,7 +170,7 @@ impl Supervisor {
     async fn connect_and_consume(&self) -> End {
         let name = format!("{} consuming", self.queue.0.settings.connection_name);
         let connection = tokio::select! {
-            connected = self.queue.0.endpoints.connect(&name) => match connected {
+            connected = self.queue.0.endpoints.connect(&name, LONG_FRAMES) => match connected {
                 Ok(connection) => connection,
                 Err(error) => return End::Lost(error.to_string()),
             },

@@ -18,8 +18,12 @@ type TcpStream = <async_rs::Tokio as Reactor>::TcpStream;
 
 /// A dead broker is noticed after twice this, in seconds; the server's own default would take two minutes.
 const HEARTBEAT_S: u16 = 10;
-/// lapin reserves 64 times this for each connection, in bytes; the server's own 128 KiB would be 8 MiB.
-const FRAME_MAX_BYTES: u32 = 32 * 1024;
+/// The longest frame, in bytes, where nothing is received that is long. lapin reserves 64 times this for each connection.
+pub(super) const SHORT_FRAMES: u32 = 32 * 1024;
+/// The longest frame where messages are received: all headers of a message come in one frame, as long as the server lets
+/// publishers make it. A longer one than this would end each session that it came by, and its neighbours would be delivered
+/// again each time.
+pub(super) const LONG_FRAMES: u32 = 128 * 1024;
 
 /// The URL of the queue cannot be used. Says why, without the URL, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +55,14 @@ impl Endpoints {
         self.0.uris.iter().map(address).collect::<Vec<_>>().join(", ")
     }
 
-    /// Connects to the first broker that answers.
-    pub(super) async fn connect(&self, name: &str) -> lapin::Result<Connection> {
+    /// Connects to the first broker that answers. A URL may say another `frame_max`.
+    pub(super) async fn connect(&self, name: &str, frame_max: u32) -> lapin::Result<Connection> {
         let mut last = io_error(std::io::ErrorKind::NotFound);
         for _ in 0..self.0.uris.len() {
             let turn = self.0.next.fetch_add(1, Ordering::Relaxed);
-            match connect_one(self.0.uris[turn % self.0.uris.len()].clone(), name).await {
+            let mut uri = self.0.uris[turn % self.0.uris.len()].clone();
+            uri.query.frame_max.get_or_insert(frame_max);
+            match connect_one(uri, name).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }
@@ -72,7 +78,6 @@ pub(super) fn io_error(kind: std::io::ErrorKind) -> lapin::Error {
 fn endpoint(url: &str) -> Result<AMQPUri, BadQueueUrl> {
     let mut uri: AMQPUri = url.parse().map_err(|_| BadQueueUrl("rabbitmq.url is not amqp:// or amqps://…"))?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    uri.query.frame_max.get_or_insert(FRAME_MAX_BYTES);
     Ok(uri)
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -15,7 +15,9 @@ use tracing::warn;
 
 use crate::clock;
 use crate::login::LoginRequest;
-use crate::queue::rabbit::dial::Endpoints;
+use crate::queue::rabbit::dial::{Endpoints, SHORT_FRAMES};
+use crate::queue::rabbit::envelope::text;
+use crate::queue::rabbit::letter::DeadLetter;
 use crate::queue::rabbit::{BROKER_TIMEOUT, RabbitSettings, bounded, topology};
 use crate::queue::{HeldResult, PublishFault};
 use crate::traceparent::Traceparent;
@@ -69,12 +71,8 @@ impl Publisher {
         self.publish(Outgoing { exchange, routing_key, body: &request.encode(), properties }).await
     }
 
-    /// Publishes to the dead letters, payload as it came, with the reason in a header.
-    pub(super) async fn publish_dead(&self, body: &[u8], reason: &str) -> Result<(), PublishFault> {
-        let mut headers = FieldTable::default();
-        headers.insert("x-quicklogin-reason".into(), text(reason));
-        headers.insert("x-quicklogin-dead-at".into(), AMQPValue::LongLongInt(clock::now_ms() as i64));
-        let properties = persistent(headers);
+    /// Publishes to the dead letters, payload as it came; the properties say why.
+    pub(super) async fn publish_dead(&self, body: &[u8], properties: BasicProperties) -> Result<(), PublishFault> {
         self.publish(Outgoing { exchange: "", routing_key: &self.settings.dead_queue, body, properties }).await
     }
 
@@ -83,6 +81,13 @@ impl Publisher {
         let properties = persistent(FieldTable::default()).with_message_id(held.request_id.as_str().into());
         let routing_key = &self.settings.results_queue;
         self.publish(Outgoing { exchange: "", routing_key, body: &held.json, properties }).await
+    }
+
+    /// Publishes a dead letter to where requests go.
+    pub(super) async fn publish_again(&self, letter: &DeadLetter) -> Result<(), PublishFault> {
+        let RabbitSettings { exchange, routing_key, .. } = &self.settings;
+        let properties = letter.properties_again();
+        self.publish(Outgoing { exchange, routing_key, body: &letter.body, properties }).await
     }
 
     /// Whether a publish could succeed now.
@@ -145,7 +150,7 @@ impl Publisher {
 
     async fn connect(&self) -> lapin::Result<Arc<Link>> {
         let name = format!("{} publishing", self.settings.connection_name);
-        let connection = self.endpoints.connect(&name).await?;
+        let connection = self.endpoints.connect(&name, SHORT_FRAMES).await?;
         topology::ensure(&connection, &self.settings).await?;
         Ok(Arc::new(Link { connection, idle: Mutex::default() }))
     }
@@ -198,10 +203,6 @@ fn persistent(headers: FieldTable) -> BasicProperties {
         .with_content_type("application/json".into())
         .with_timestamp(clock::now_ms() / 1000)
         .with_headers(headers)
-}
-
-fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
 }
 
 fn blocked() -> PublishFault {

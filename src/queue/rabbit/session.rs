@@ -9,15 +9,13 @@ use lapin::{Channel, Event};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::login::{EARLIEST_MS, UnixMs};
-use crate::queue::Delivery;
 use crate::queue::rabbit::acks::{self, Settled};
 use crate::queue::rabbit::bounded;
 use crate::queue::rabbit::consume::{End, Settler, Supervisor};
-use crate::traceparent::Traceparent;
+use crate::queue::rabbit::envelope::{self, Envelope};
+use crate::queue::rabbit::suspects::{Suspects, Turn, is_suspect};
+use crate::queue::{self, Delivery};
 
-/// AMQP timestamps are in seconds; larger ones than this are taken for ms, which some publishers send.
-const LARGEST_SECONDS: u64 = 100_000_000_000;
 /// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
 const SENT_AHEAD: Duration = Duration::from_millis(50);
 
@@ -51,12 +49,19 @@ impl Supervisor {
 
     /// Room first, delivery second, so that nothing is taken that nobody is ready for. None: nobody listens any more.
     async fn hand_out(&self, consumer: &mut lapin::Consumer, settled: &mpsc::Sender<Settled>) -> Option<String> {
+        let mut suspects = Suspects::new();
         loop {
             let room = self.sender.reserve().await.ok()?;
-            match consumer.next().await {
-                Some(Ok(delivery)) => room.send(self.delivery(delivery, settled)),
-                Some(Err(error)) => return Some(error.to_string()),
-                None => return Some("RabbitMQ cancelled the consumer".into()),
+            tokio::select! {
+                (suspect, turn) = suspects.next() => room.send(in_turn(suspect, turn)),
+                next = consumer.next() => match next {
+                    Some(Ok(delivery)) => match self.delivery(delivery, settled) {
+                        (delivery, true) => suspects.hold_back(delivery),
+                        (delivery, false) => room.send(delivery),
+                    },
+                    Some(Err(error)) => return Some(error.to_string()),
+                    None => return Some("RabbitMQ cancelled the consumer".into()),
+                },
             }
         }
     }
@@ -72,20 +77,35 @@ impl Supervisor {
         }
     }
 
-    fn delivery(&self, delivery: lapin::message::Delivery, settled: &mpsc::Sender<Settled>) -> Delivery {
+    /// The flag tells whether it is suspect.
+    fn delivery(&self, delivery: lapin::message::Delivery, settled: &mpsc::Sender<Settled>) -> (Delivery, bool) {
         let properties = &delivery.properties;
-        let header = |name: &str| properties.headers().as_ref()?.inner().get(name)?.as_long_string();
-        let traceparent =
-            header("traceparent").and_then(|text| Traceparent::parse(std::str::from_utf8(text.as_bytes()).ok()?));
-        let settler = Settler { tag: delivery.delivery_tag, settled: settled.clone(), queue: self.queue.clone() };
-        Delivery {
-            traceparent,
+        let envelope = Envelope::of(properties);
+        let suspect = is_suspect(envelope.taken_back());
+        let settler = Settler {
+            tag: delivery.delivery_tag,
+            envelope,
+            settled: settled.clone(),
+            queue: self.queue.clone(),
+            _turn: None,
+        };
+        let delivery = Delivery {
+            traceparent: envelope::traceparent(properties),
             redelivered: delivery.redelivered,
-            timestamp: properties.timestamp().and_then(in_ms),
+            timestamp: envelope::timestamp(properties),
             body: delivery.data,
-            settler: Some(crate::queue::Settler::Rabbit(settler)),
-        }
+            settler: Some(queue::Settler::Rabbit(settler)),
+        };
+        (delivery, suspect)
     }
+}
+
+/// The suspect, whose turn lasts until it is settled.
+fn in_turn(mut suspect: Delivery, turn: Turn) -> Delivery {
+    if let Some(queue::Settler::Rabbit(settler)) = &mut suspect.settler {
+        settler._turn = Some(turn);
+    }
+    suspect
 }
 
 /// Returns when the connection has failed or ended.
@@ -98,10 +118,4 @@ async fn fatal_event(events: impl Stream<Item = Event>) -> String {
             Some(_) => {}
         }
     }
-}
-
-/// AMQP says seconds; some publishers send milliseconds, and some 0 for nothing.
-fn in_ms(timestamp: u64) -> Option<UnixMs> {
-    let ms = if timestamp < LARGEST_SECONDS { timestamp * 1000 } else { timestamp };
-    (ms >= EARLIEST_MS).then_some(ms)
 }

@@ -8,7 +8,11 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tracing::warn;
 
+use crate::login::MAX_BODY_BYTES;
 use crate::queue::rabbit::{RabbitSettings, bounded};
+
+/// As good as none. RabbitMQ 3 knows no word for none.
+const NO_LIMIT: i64 = 1_000_000_000;
 
 /// Makes sure that everything is there that a request passes through. What is there with other arguments is used as it
 /// is: a policy or an earlier configuration made it so, and a fleet must not stop over it.
@@ -49,7 +53,7 @@ impl Part {
                 let name = settings.exchange.as_str().into();
                 bounded(channel.exchange_declare(name, ExchangeKind::Direct, options, FieldTable::default())).await
             }
-            Self::DeadLetters => declare_queue(channel, &settings.dead_queue, passive, quorum()).await,
+            Self::DeadLetters => declare_queue(channel, &settings.dead_queue, passive, dead_letters(settings)).await,
             Self::Requests => declare_queue(channel, &settings.queue, passive, requests(settings)).await,
             Self::Results => declare_queue(channel, &settings.results_queue, passive, quorum()).await,
         }
@@ -89,6 +93,18 @@ async fn declare_queue(channel: &Channel, name: &str, passive: bool, arguments: 
 fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+/// Loses the oldest when full, so that garbage fills no disk and never stands in the way of the requests. RabbitMQ 4 would
+/// also drop what was looked at 20 times.
+fn dead_letters(settings: &RabbitSettings) -> FieldTable {
+    let length = i64::from(settings.dead_max_length);
+    let mut arguments = quorum();
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(length));
+    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(length * MAX_BODY_BYTES as i64));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NO_LIMIT));
     arguments
 }
 

@@ -365,6 +365,7 @@ pub(crate) fn rabbit_settings(vhost: &Vhost, max_length: u32) -> RabbitSettings 
         results_queue: "quicklogin.results".into(),
         declare: true,
         max_length,
+        dead_max_length: 100_000,
         delivery_limit: 20,
         connection_name: "test".into(),
     }

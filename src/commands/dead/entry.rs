@@ -1,0 +1,118 @@
+//! A dead letter as an operator sees it: whose it was, and whether it can still become a result.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::commands::dead::redact::masked;
+use crate::login::{AppId, LoginRequest, MAX_BODY_BYTES, RequestId, Undecodable, UnixMs};
+use crate::queue::DeadLetter;
+use crate::verdict;
+
+/// A letter, and what could be read of it.
+pub(super) struct Entry {
+    /// Which one it is, from 1, among those that are there now.
+    pub(super) position: u64,
+    pub(super) letter: DeadLetter,
+    pub(super) appid: Option<AppId>,
+    /// From the body, or else what its publisher called it.
+    pub(super) request_id: Option<RequestId>,
+    /// Why it is not to be replayed.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Why a letter is not replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Its time is up: the code is worth nothing any more, or nobody waits.
+    Expired,
+    /// It is no login request.
+    Unreadable,
+    /// No result could be keyed.
+    WithoutId,
+}
+
+impl Refusal {
+    pub(super) const ALL: [Self; 3] = [Self::Expired, Self::Unreadable, Self::WithoutId];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Unreadable => "unreadable",
+            Self::WithoutId => "without a request id",
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(position: u64, letter: DeadLetter, code_life: Duration) -> Self {
+        let decoded = LoginRequest::decode(&letter.body);
+        let object = object(&letter.body);
+        let refusal = match &decoded {
+            Ok(request) => is_over(request, &letter, code_life).then_some(Refusal::Expired),
+            Err(Undecodable::Unkeyed { .. }) if object.is_some() => Some(Refusal::WithoutId),
+            Err(_) => Some(Refusal::Unreadable),
+        };
+        let named = |text: &str| RequestId::try_from(text).ok();
+        let (request_id, appid) = match decoded {
+            Ok(request) => (Some(request.request_id), request.appid),
+            Err(Undecodable::Invalid { request_id, .. }) => (Some(request_id), appid_of(object.as_ref())),
+            Err(Undecodable::Unkeyed { .. }) => {
+                (letter.message_id.as_deref().and_then(named), appid_of(object.as_ref()))
+            }
+        };
+        Self { position, letter, appid, request_id, refusal }
+    }
+
+    /// One line of the list, as JSON.
+    pub(super) fn to_json(&self) -> Value {
+        let Self { position, letter, appid, request_id, .. } = self;
+        json!({
+            "position": position,
+            "dead_at": letter.dead_at,
+            "reason": letter.reason.as_deref().map(masked),
+            "deliveries": letter.deliveries,
+            "appid": appid,
+            "request_id": request_id,
+            "bytes": letter.body.len(),
+        })
+    }
+}
+
+/// One line of the list, for people; under `HEADINGS`.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dash = || "-".to_owned();
+        let dead_at = self.letter.dead_at.map_or_else(dash, clock::utc);
+        let deliveries = self.letter.deliveries.map_or_else(dash, |deliveries| deliveries.to_string());
+        let appid = self.appid.as_ref().map_or("-", AppId::as_str);
+        let request_id = self.request_id.as_ref().map_or("-", RequestId::as_str);
+        let reason = self.letter.reason.as_deref().map_or_else(dash, masked);
+        let (position, bytes) = (self.position, self.letter.body.len());
+        write!(f, "{position:>4}  {dead_at:<20}  {deliveries:>5}  {appid:<18}  {request_id:<36}  {bytes:>7}  {reason}")
+    }
+}
+
+/// What stands above the lines of the list.
+pub(super) fn headings() -> String {
+    format!(
+        "{:>4}  {:<20}  {:>5}  {:<18}  {:<36}  {:>7}  REASON",
+        "NO", "DEAD SINCE", "TIMES", "APP", "REQUEST ID", "BYTES"
+    )
+}
+
+/// A letter was there when it died, so its code is no younger than that.
+fn is_over(request: &LoginRequest, letter: &DeadLetter, code_life: Duration) -> bool {
+    let now_ms: UnixMs = clock::now_ms();
+    verdict::time_up_at(request, letter.timestamp.or(letter.dead_at), now_ms, code_life) <= now_ms
+}
+
+fn object(body: &[u8]) -> Option<serde_json::Map<String, Value>> {
+    (body.len() <= MAX_BODY_BYTES).then(|| serde_json::from_slice(body).ok())?
+}
+
+fn appid_of(object: Option<&serde_json::Map<String, Value>>) -> Option<AppId> {
+    AppId::try_from(object?.get("appid")?.as_str()?).ok()
+}
