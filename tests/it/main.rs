@@ -11,6 +11,7 @@ mod promises;
 mod pushes;
 mod reasons;
 mod reconnect;
+mod redis_topologies;
 mod reload;
 mod secrecy;
 mod shares;
