@@ -112,6 +112,11 @@ async fn a_master_demoted_behind_the_sentinels_backs_is_left_until_it_is_one_aga
     })
     .await;
     assert!(said.contains("READONLY") || said.contains("read only"), "it was refused first: {said}");
+    for _ in 0..50 {
+        let away = fleet.store.check_writable().await.expect_err("nobody takes writes").to_string();
+        assert!(away.contains("not connected"), "the sentinels still name it, and it is not taken: {away}");
+        sleep(Duration::from_millis(20)).await;
+    }
     redis.master.cli(&["REPLICAOF", "NO", "ONE"]);
     assert!(recovers(&fleet).await < RECOVERED);
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
