@@ -173,7 +173,8 @@ impl Store {
         }
     }
 
-    /// The results of these logins, in order; none where there is none (yet).
+    /// The results of these logins, in order; none where there is none (yet), or where only this one's part of a cluster
+    /// is away.
     pub async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
         match self {
             Self::Memory(memory) => Ok(memory.results(ids)),

@@ -5,18 +5,21 @@
 //! [`tokens`].
 
 mod link;
+mod script;
 mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
+use futures_util::future::join_all;
+use redis::{Cmd, FromRedisValue};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use link::Borrowed;
 pub use link::{BadStoreUrl, RedisSettings};
+use script::{Call, Script};
 
 use crate::login::RequestId;
 use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, StoreAway};
@@ -131,6 +134,9 @@ impl Redis {
     }
 
     pub(super) async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
+        if self.link.has_slots() {
+            return self.results_one_by_one(ids).await;
+        }
         let mut command = redis::cmd("MGET");
         for id in ids {
             command.arg(self.key("result", id.as_str()));
@@ -139,15 +145,28 @@ impl Redis {
         Ok(found.into_iter().map(|json| json.map(Bytes::from)).collect())
     }
 
+    /// All at once, each from its own slot. One that is away says nothing of the others: its result is not there yet.
+    async fn results_one_by_one(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
+        let result = async |id: &RequestId| {
+            let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("result", id.as_str()))).await?;
+            Ok(found.map(Bytes::from))
+        };
+        let found = join_all(ids.iter().map(result)).await;
+        if found.iter().all(Result::is_err) {
+            return found.into_iter().collect();
+        }
+        Ok(found.into_iter().map(Result::unwrap_or_default).collect())
+    }
+
     pub(super) async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
-        let mut call = self.scripts.set_once.key(self.key("request", id.as_str()));
+        let mut call = self.scripts.set_once.on([self.key("request", id.as_str())]);
         call.arg(digest).arg(ms(life));
         let earlier: Option<String> = self.run(&call).await?;
         Ok(earlier.is_none_or(|earlier| earlier == digest))
     }
 
     pub(super) async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
-        let mut call = self.scripts.set_once.key(self.key("code", digest));
+        let mut call = self.scripts.set_once.on([self.key("code", digest)]);
         call.arg(id.as_str()).arg(ms(life));
         let earlier: Option<String> = self.run(&call).await?;
         Ok(match earlier.and_then(|earlier| RequestId::try_from(earlier).ok()) {
@@ -174,10 +193,8 @@ impl Redis {
     }
 
     /// A script on the two keys of a login: its result and its claim.
-    fn login_script<'a>(&self, script: &'a Script, id: &RequestId) -> ScriptInvocation<'a> {
-        let mut call = script.key(self.key("result", id.as_str()));
-        call.key(self.key("claim", id.as_str()));
-        call
+    fn login_script<'a>(&self, script: &'a Script, id: &RequestId) -> Call<'a> {
+        script.on([self.key("result", id.as_str()), self.key("claim", id.as_str())])
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreAway> {
@@ -186,9 +203,9 @@ impl Redis {
         self.link.observe(number, answer)
     }
 
-    async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreAway> {
+    async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, StoreAway> {
         let Borrowed { mut connection, number } = self.link.borrow()?;
-        let answer = call.invoke_async(&mut connection).await;
+        let answer = call.run(&mut connection).await;
         self.link.observe(number, answer)
     }
 }

@@ -14,6 +14,7 @@ mod promises;
 mod pushes;
 mod reasons;
 mod reconnect;
+mod redis_topologies;
 mod reload;
 mod secrecy;
 mod shares;

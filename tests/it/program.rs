@@ -100,9 +100,9 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
             "rabbitmq.url is not amqp",
         ),
         (
-            "rabbitmq.url = \"amqp://127.0.0.1\"\nredis.url = \"redis+cluster://127.0.0.1\"\n[[apps]]\nappid = \"wx1\"\nsecret = \"s\"",
+            "rabbitmq.url = \"amqp://127.0.0.1\"\nredis.url = \"redis+sentinel://127.0.0.1\"\n[[apps]]\nappid = \"wx1\"\nsecret = \"s\"",
             &["worker"],
-            "redis+cluster:// is not supported yet",
+            "redis.url does not say what the sentinels call the master",
         ),
     ];
     for (settings, arguments, expected) in rows {

@@ -1,4 +1,4 @@
-//! What queue, store and line promise, written once and run on both backends.
+//! What queue, store and line promise, written once and run on both backends, and once more with a cluster for store.
 
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ macro_rules! promises {
         mod rabbit_and_redis {
             use super::Ground;
             $(#[tokio::test] async fn $name() { super::$name(Ground::RabbitAndRedis).await; })+
+        }
+        mod rabbit_and_cluster {
+            use super::Ground;
+            $(#[tokio::test] async fn $name() { super::$name(Ground::RabbitAndCluster).await; })+
         }
         $($(#[$meta])* async fn $name($ground: Ground) $body)+
     };

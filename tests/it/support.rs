@@ -11,3 +11,4 @@ pub(crate) mod program;
 pub(crate) mod push;
 pub(crate) mod rabbit;
 pub(crate) mod redis;
+pub(crate) mod topologies;

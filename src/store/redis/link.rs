@@ -1,24 +1,30 @@
 //! The connection to Redis: made, watched and remade for ever by one background loop.
 //!
 //! The redis crate never reconnects on a time-out or on `READONLY`, and a time-out must not kill a worker; so the loop
-//! pings every second and whoever meets a fatal error says so. In between, verbs fail at once with [`StoreAway`].
+//! looks every second and whoever meets a fatal error says so. In between, verbs fail at once with [`StoreAway`]. What
+//! there is to connect to, one Redis, the master that sentinels name, or a cluster, is in [`topology`].
+
+mod address;
+mod cluster;
+mod connection;
+mod sentinels;
+mod topology;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError, RedisResult,
-    ServerErrorKind,
-};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
+
+pub use address::BadStoreUrl;
+use connection::Connection;
+use topology::{Look, Topology};
 
 use crate::backoff::Backoff;
 use crate::secret::Secret;
@@ -26,13 +32,14 @@ use crate::store::StoreAway;
 
 /// So many time-outs in a row mean that the connection is dead, not slow.
 const DEAD_AFTER_TIMEOUTS: u32 = 3;
-const PING_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
 /// Where Redis is and how our keys are named there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `redis://` or `rediss://`, with user, password and database where needed.
+    /// `redis://`, `redis+sentinel://` or `redis+cluster://`, or with TLS `rediss…`; with user, password and database
+    /// where needed.
     pub url: Secret,
     /// The first part of every key.
     pub prefix: String,
@@ -45,14 +52,9 @@ pub struct RedisSettings {
 impl RedisSettings {
     /// Whether the URL can be used, without connecting.
     pub fn check(&self) -> Result<(), BadStoreUrl> {
-        client(self).map(drop)
+        Topology::open(self).map(drop)
     }
 }
-
-/// The URL of the store cannot be used. Says why, without the URL, which may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadStoreUrl(String);
 
 #[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
@@ -65,13 +67,13 @@ struct Shared {
 
 /// One connection, told apart from those before and after it.
 struct Connected {
-    connection: MultiplexedConnection,
+    connection: Connection,
     number: u64,
 }
 
 /// A connection for one command, and which one it is.
 pub(super) struct Borrowed {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Connection,
     pub(super) number: u64,
 }
 
@@ -81,11 +83,7 @@ impl Link {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, BadStoreUrl> {
-        let client = client(settings)?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.connect_timeout))
-            .set_response_timeout(Some(settings.timeout))
-            .set_pipeline_buffer_size(1024);
+        let mut topology = Topology::open(settings)?;
         let link = Self(Arc::new(Shared {
             connection: ArcSwapOption::empty(),
             timeouts: AtomicU32::new(0),
@@ -95,7 +93,7 @@ impl Link {
         tracker.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = keeper.keep(&client, &config) => {}
+                () = keeper.keep(&mut topology) => {}
             }
         });
         Ok(link)
@@ -106,6 +104,11 @@ impl Link {
         let connected = self.0.connection.load();
         let Connected { connection, number } = connected.as_deref().ok_or_else(|| StoreAway("not connected".into()))?;
         Ok(Borrowed { connection: connection.clone(), number: *number })
+    }
+
+    /// Whether keys may be apart, so that no command can name several.
+    pub(super) fn has_slots(&self) -> bool {
+        self.0.connection.load().as_ref().is_some_and(|connected| connected.connection.has_slots())
     }
 
     /// Takes note of how a command went. What went wrong on an earlier connection does not count against this one.
@@ -119,7 +122,10 @@ impl Link {
                 if error.is_timeout() {
                     self.0.timeouts.fetch_add(1, Ordering::Relaxed);
                 }
-                let current = self.0.connection.load().as_ref().is_some_and(|current| current.number == number);
+                let current = self.0.connection.load().as_ref().is_some_and(|current| {
+                    // A cluster's mends itself: what one node says of itself says nothing of the others.
+                    current.number == number && !current.connection.has_slots()
+                });
                 if current && self.is_fatal(&error) {
                     self.0.broken.notify_one();
                 }
@@ -130,28 +136,33 @@ impl Link {
 
     fn is_fatal(&self, error: &RedisError) -> bool {
         error.is_unrecoverable_error()
-            || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+            || is_read_only(error)
             || self.0.timeouts.load(Ordering::Relaxed) >= DEAD_AFTER_TIMEOUTS
     }
 
     /// Connects, watches, connects again.
-    async fn keep(&self, client: &Client, config: &AsyncConnectionConfig) {
+    async fn keep(&self, topology: &mut Topology) {
         let (mut failures, mut told) = (0, false);
         for number in 0.. {
-            match client.get_multiplexed_async_connection_with_config(config).await {
+            match topology.connect().await {
                 Ok(connection) => {
                     info!("Redis is connected");
                     (failures, told) = (0, false);
                     self.0.timeouts.store(0, Ordering::Relaxed);
                     // A complaint about the last connection, left lying.
                     let _ = timeout(Duration::ZERO, self.0.broken.notified()).await;
+                    let stays_in_use = connection.has_slots();
                     self.0.connection.store(Some(Arc::new(Connected { connection, number })));
-                    self.watch().await;
-                    self.0.connection.store(None);
-                    warn!("Redis is lost; connecting again");
+                    self.watch(topology).await;
+                    if stays_in_use {
+                        info!("the cluster has other masters, or none answers; connecting anew");
+                    } else {
+                        self.0.connection.store(None);
+                        warn!("Redis is lost; connecting again");
+                    }
                 }
                 Err(error) if !told => {
-                    warn!(at = %client.get_connection_info().addr(), %error, "no Redis; connecting again, for ever");
+                    warn!(at = topology.hosts(), %error, "no Redis; connecting again, for ever");
                     told = true;
                 }
                 Err(_) => {}
@@ -162,35 +173,52 @@ impl Link {
     }
 
     /// Returns when the connection is no longer any good.
-    async fn watch(&self) {
+    async fn watch(&self, topology: &mut Topology) {
         loop {
-            if timeout(PING_EVERY, self.0.broken.notified()).await.is_ok() {
+            if timeout(LOOK_EVERY, self.0.broken.notified()).await.is_ok() {
                 return;
             }
             let Ok(Borrowed { mut connection, number }) = self.borrow() else { return };
-            let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut connection).await;
-            // A failed ping counts like any other command; whether it was fatal is told through `broken`.
-            let _ = self.observe(number, pong);
+            let Look { answer, moved } = tokio::select! {
+                () = self.0.broken.notified() => return,
+                look = topology.look(&mut connection) => look,
+            };
+            // A look that failed counts like any other command; whether it was fatal is told through `broken`.
+            let _ = self.observe(number, answer);
+            if moved {
+                return;
+            }
         }
     }
 }
 
-fn client(settings: &RedisSettings) -> Result<Client, BadStoreUrl> {
-    let url = settings.url.expose();
-    let scheme = url.split("://").next().unwrap_or_default();
-    match scheme {
-        "redis" | "rediss" => {}
-        "redis+sentinel" | "redis+cluster" => {
-            return Err(BadStoreUrl(format!("{scheme}:// is not supported yet; use redis:// or rediss://")));
+/// A demoted master takes no writes. Before Redis 7, a script told so within an error of its own.
+fn is_read_only(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demoted_master_is_known_by_its_words_old_and_new() {
+        let rows = [
+            ("-READONLY You can't write against a read only replica.\r\n", true),
+            ("-READONLY You can't write against a read only replica. script: 5f, on @user_script:15.\r\n", true),
+            (
+                "-ERR Error running script (call to f_5f): @user_script:15: @user_script: 15: -READONLY You can't write \
+                 against a read only replica.\r\n",
+                true,
+            ),
+            ("-ERR Error running script (call to f_5f): @user_script:15: unknown command\r\n", false),
+            ("-OOM command not allowed when used memory > 'maxmemory'.\r\n", false),
+        ];
+        for (words, expected) in rows {
+            let value = redis::parse_redis_value(words.as_bytes()).expect("an answer");
+            let error = value.extract_error().expect_err("an error");
+            assert_eq!(is_read_only(&error), expected, "{words}");
         }
-        _ => return Err(BadStoreUrl("redis.url must begin with redis:// or rediss://".into())),
     }
-    // The kind alone: the detail may repeat the URL.
-    let bad = |error: RedisError| BadStoreUrl(format!("redis.url cannot be read: {:?}", error.kind()));
-    let info = url.into_connection_info().map_err(bad)?;
-    let info = info
-        .clone()
-        .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-        .set_redis_settings(info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3));
-    Client::open(info).map_err(bad)
 }

@@ -66,7 +66,7 @@ impl Redis {
         owner: &str,
         lease: Duration,
     ) -> Result<bool, StoreAway> {
-        let mut call = self.scripts.lead_refresh.key(self.key("refresh", appid.as_str()));
+        let mut call = self.scripts.lead_refresh.on([self.key("refresh", appid.as_str())]);
         call.arg(owner).arg(ms(lease));
         self.run(&call).await
     }
@@ -79,10 +79,8 @@ impl Redis {
         renewal: Option<&Renewal>,
     ) -> Result<bool, StoreAway> {
         let life_ms = token.expires_at.saturating_sub(token.fetched_at).max(1);
-        let mut call = self.scripts.share_token.key(self.key("token", appid.as_str()));
-        for kind in ["refresh", "refusal", "authorizer"] {
-            call.key(self.key(kind, appid.as_str()));
-        }
+        let keys = ["token", "refresh", "refusal", "authorizer"].map(|kind| self.key(kind, appid.as_str()));
+        let mut call = self.scripts.share_token.on(keys);
         call.arg(owner).arg(json(&TokenBody::from(token))).arg(life_ms);
         if let Some(Renewal { platform, former, refresh_token }) = renewal {
             let former = former.as_ref().map_or("", Secret::expose);
@@ -97,8 +95,9 @@ impl Redis {
         owner: &str,
         refusal: Option<&SharedRefusal>,
     ) -> Result<(), StoreAway> {
-        let mut call = self.scripts.end_refresh.key(self.key("refresh", appid.as_str()));
-        call.key(self.key("refusal", appid.as_str())).arg(owner);
+        let keys = ["refresh", "refusal"].map(|kind| self.key(kind, appid.as_str()));
+        let mut call = self.scripts.end_refresh.on(keys);
+        call.arg(owner);
         if let Some(refusal) = refusal {
             call.arg(json(&RefusalBody::from(refusal))).arg(REFUSAL_KEPT_MS);
         }
@@ -123,7 +122,7 @@ impl Redis {
         created_s: u64,
     ) -> Result<bool, StoreAway> {
         let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
-        let mut call = self.scripts.keep_ticket.key(self.key("ticket", platform.as_str()));
+        let mut call = self.scripts.keep_ticket.on([self.key("ticket", platform.as_str())]);
         call.arg(json(&body)).arg(created_s).arg(ms(TICKET_LIFE));
         self.run(&call).await
     }
@@ -143,7 +142,7 @@ impl Redis {
 
     pub(in crate::store) async fn spend(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
         let Budget { name, most, within, apart } = *budget;
-        let mut call = self.scripts.spend.key(self.key(name, appid.as_str()));
+        let mut call = self.scripts.spend.on([self.key(name, appid.as_str())]);
         let apart_ms = apart.as_millis() as u64;
         call.arg(most).arg(ms(within)).arg(apart_ms).arg(uuid::Uuid::now_v7().simple().to_string());
         self.run(&call).await

@@ -27,6 +27,7 @@ use quicklogin::worker::{self, Limits, Stop, Worker};
 use crate::support::door::Door;
 use crate::support::rabbit::{Broker, Vhost};
 use crate::support::redis::Redis;
+use crate::support::topologies::Cluster;
 
 /// The app that is configured unless a test says otherwise.
 pub(crate) const APP: &str = "wx0123456789abcdef";
@@ -41,6 +42,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) enum Ground {
     Embedded,
     RabbitAndRedis,
+    /// The one cluster of all tests, under a prefix of its own.
+    RabbitAndCluster,
 }
 
 /// What a test may want otherwise.
@@ -61,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) max_waiting: usize,
     /// How many requests the queue holds.
     pub(crate) max_length: u32,
+    /// The store, where it is none that the fleet is to start.
+    pub(crate) store: Option<RedisSettings>,
     /// Redis keeps what it has confirmed when it is killed.
     pub(crate) durable_store: bool,
     /// Nothing answers at WeChat's address.
@@ -87,6 +92,7 @@ impl Plan {
             platforms: vec![],
             max_waiting: 1000,
             max_length: 100_000,
+            store: (ground == Ground::RabbitAndCluster).then(shared_cluster),
             durable_store: false,
             wechat_unreachable: false,
             doors: 0,
@@ -104,7 +110,8 @@ pub(crate) struct Fleet {
     pub(crate) store: Store,
     /// Where the gateway listens.
     pub(crate) url: String,
-    pub(crate) servers: Option<(Vhost, Redis)>,
+    /// RabbitMQ, and Redis where the fleet has started it.
+    pub(crate) servers: Option<(Vhost, Option<Redis>)>,
     pub(crate) meters: Meters,
     /// WeChat's hosts, where the plan wants several.
     pub(crate) doors: Vec<Door>,
@@ -142,9 +149,9 @@ impl Fleet {
         }
         let servers = match plan.ground {
             Ground::Embedded => None,
-            Ground::RabbitAndRedis => {
-                let redis = if plan.durable_store { Redis::start_durable() } else { Redis::start() };
-                Some((Broker::shared().vhost(), redis))
+            Ground::RabbitAndRedis | Ground::RabbitAndCluster => {
+                let redis = || if plan.durable_store { Redis::start_durable() } else { Redis::start() };
+                Some((Broker::shared().vhost(), plan.store.is_none().then(redis)))
             }
         };
         let (queue, store) = open(&plan, servers.as_ref(), &tracker, &stop);
@@ -314,7 +321,8 @@ impl Fleet {
     }
 
     pub(crate) fn redis(&self) -> &Redis {
-        &self.servers.as_ref().expect("a fleet on RabbitMQ and Redis").1
+        let servers = self.servers.as_ref().expect("a fleet on RabbitMQ and Redis");
+        servers.1.as_ref().expect("a Redis of its own")
     }
 }
 
@@ -329,17 +337,18 @@ impl Drop for Fleet {
     }
 }
 
-fn open(plan: &Plan, servers: Option<&(Vhost, Redis)>, tracker: &TaskTracker, stop: &Stop) -> (Queue, Store) {
+fn open(plan: &Plan, servers: Option<&(Vhost, Option<Redis>)>, tracker: &TaskTracker, stop: &Stop) -> (Queue, Store) {
     let backend = match servers {
         None => Backend::Embedded,
-        Some((vhost, redis)) => {
-            Backend::Fleet { rabbitmq: Box::new(rabbit_settings(vhost, plan.max_length)), redis: redis_settings(redis) }
-        }
+        Some((vhost, redis)) => Backend::Fleet {
+            rabbitmq: Box::new(rabbit_settings(vhost, plan.max_length)),
+            redis: redis.as_ref().map(redis_settings).or(plan.store.clone()).expect("started, or in the plan"),
+        },
     };
     let (queue, store) = backend.open(tracker, &stop.hard).expect("good settings");
     match plan.ground {
         Ground::Embedded => (Queue::in_memory(plan.max_length as usize), store),
-        Ground::RabbitAndRedis => (queue, store),
+        Ground::RabbitAndRedis | Ground::RabbitAndCluster => (queue, store),
     }
 }
 
@@ -372,8 +381,17 @@ pub(crate) fn rabbit_settings(vhost: &Vhost, max_length: u32) -> RabbitSettings 
 }
 
 pub(crate) fn redis_settings(redis: &Redis) -> RedisSettings {
+    settings_at(&redis.url())
+}
+
+fn shared_cluster() -> RedisSettings {
+    let prefix = format!("quicklogin-{}", RequestId::generate());
+    RedisSettings { prefix, ..settings_at(&Cluster::shared().url()) }
+}
+
+pub(crate) fn settings_at(url: &str) -> RedisSettings {
     RedisSettings {
-        url: redis.url().as_str().into(),
+        url: url.into(),
         prefix: "quicklogin".into(),
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_secs(1),

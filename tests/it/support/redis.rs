@@ -1,6 +1,6 @@
 //! A private Redis: ready in some 35 ms, so that every test has its own.
 //!
-//! Not a cluster, and no sentinels.
+//! Several of them, as a cluster or with sentinels, are in `topologies`.
 
 use std::{
     net::Ipv4Addr,
@@ -21,26 +21,37 @@ pub(crate) struct Redis {
     // In the order of their end: the folder goes when nobody writes into it any more.
     server: Mutex<Process>,
     port: u16,
-    keeps: bool,
+    arguments: Vec<String>,
     folder: TempDir,
 }
 
 impl Redis {
     /// Empty, and empty again after a restart.
     pub(crate) fn start() -> Self {
-        Self::start_as(false)
+        Self::start_with(None, &[])
     }
 
     /// Empty, and writes every change to disk before it answers: a killed one comes back with its data.
     pub(crate) fn start_durable() -> Self {
-        Self::start_as(true)
+        Self::start_with(None, &["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    fn start_as(keeps: bool) -> Self {
-        let folder = folder("redis-");
-        let port = free_port();
-        let server = serve(port, keeps, &folder);
-        Self { server: Mutex::new(server), port, keeps, folder }
+    /// With a configuration file of its own, where there is one to be.
+    pub(crate) fn start_with(config: Option<&str>, arguments: &[&str]) -> Self {
+        let (folder, port) = (folder("redis-"), free_port());
+        let file = config.map(|config| {
+            let file = folder.path().join("redis.conf");
+            std::fs::write(&file, config).expect("the folder is ours to write");
+            file.into_os_string().into_string().expect("cargo's folder has a plain name")
+        });
+        let arguments: Vec<_> =
+            file.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect();
+        let server = serve(port, &arguments, &folder);
+        Self { server: Mutex::new(server), port, arguments, folder }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -53,6 +64,13 @@ impl Redis {
         let mut command = Command::new(program("redis-cli").unwrap_or_else(|| not_installed("Redis with redis-cli")));
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-e"]).args(arguments);
         output_of(command, "").trim_end_matches('\n').to_owned()
+    }
+
+    /// The same, or nothing when Redis answers with an error.
+    pub(crate) fn try_cli(&self, arguments: &[&str]) -> Option<String> {
+        let mut command = redis::cmd(arguments[0]);
+        command.arg(&arguments[1..]);
+        command.query::<redis::Value>(&mut self.connection()).ok().map(|value| format!("{value:?}"))
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<String> {
@@ -81,7 +99,7 @@ impl Redis {
     pub(crate) fn restart(&self) {
         let mut server = self.server();
         server.kill();
-        *server = serve(self.port, self.keeps, &self.folder);
+        *server = serve(self.port, &self.arguments, &self.folder);
     }
 
     /// SIGSTOP: connections stay open, and nothing answers.
@@ -103,11 +121,11 @@ impl Redis {
     }
 }
 
-fn serve(port: u16, keeps: bool, folder: &TempDir) -> Process {
+fn serve(port: u16, arguments: &[String], folder: &TempDir) -> Process {
     let mut command = Command::new(program("redis-server").unwrap_or_else(|| not_installed("Redis")));
     command
+        .args(arguments)
         .args(["--port", &port.to_string(), "--bind", &Ipv4Addr::LOCALHOST.to_string(), "--save", ""])
-        .args(["--appendonly", if keeps { "yes" } else { "no" }, "--appendfsync", "always"])
         .arg("--dir")
         .arg(folder.path());
     let mut server = Process::spawn("Redis", command, &folder.path().join("redis.log"));

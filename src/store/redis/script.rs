@@ -1,0 +1,80 @@
+//! A script and a call of it.
+//!
+//! Unlike the crate's own, a call that finds the script unknown brings it along, to the node that was asked: the crate
+//! would first bring it to all masters of a cluster, and fail while one of them is away.
+
+use redis::aio::ConnectionLike;
+use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs};
+
+pub(super) struct Script {
+    code: &'static str,
+    digest: String,
+}
+
+/// A script with its keys and arguments.
+pub(super) struct Call<'a> {
+    command: Cmd,
+    code: &'a str,
+}
+
+impl Script {
+    pub(super) fn new(code: &'static str) -> Self {
+        Self { code, digest: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// A call on these keys. They share a slot, or a cluster refuses it.
+    pub(super) fn on<const N: usize>(&self, keys: [String; N]) -> Call<'_> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.digest).arg(N);
+        for key in keys {
+            command.arg(key);
+        }
+        Call { command, code: self.code }
+    }
+}
+
+impl Call<'_> {
+    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub(super) async fn run<T: FromRedisValue>(&self, connection: &mut impl ConnectionLike) -> RedisResult<T> {
+        match self.command.query_async(connection).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.with_code().query_async(connection).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The same with the script itself in the place of its digest.
+    fn with_code(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.code);
+        for argument in self.command.args_iter().skip(2) {
+            if let Arg::Simple(argument) = argument {
+                command.arg(argument);
+            }
+        }
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_with_the_script_itself_has_the_same_keys_and_arguments() {
+        let script = Script::new("return 1");
+        let mut call = script.on(["one".into(), "two".into()]);
+        call.arg("a").arg(7);
+        let words = |command: &Cmd| String::from_utf8(command.get_packed_command()).expect("text");
+        let (by_digest, whole) = (words(&call.command), words(&call.with_code()));
+        assert!(by_digest.contains(&script.digest) && !whole.contains(&script.digest));
+        let rest = |words: &str| words.split("\r\n").skip(5).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(rest(&whole), ["$1", "2", "$3", "one", "$3", "two", "$1", "a", "$1", "7", ""]);
+        assert_eq!(rest(&by_digest), rest(&whole));
+    }
+}
