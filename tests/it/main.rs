@@ -15,6 +15,7 @@ mod reconnect;
 mod reload;
 mod secrecy;
 mod shares;
+mod storm;
 mod support;
 mod token_commands;
 mod tokens;
