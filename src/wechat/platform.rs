@@ -138,7 +138,7 @@ impl Client {
         if let Some(bearer) = bearer {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose()));
         }
-        let heard = hear(request).await?;
+        let heard = hear(request, self.0.timeout).await?;
         answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
     }
 }

@@ -2,6 +2,7 @@
 
 mod authorizers;
 mod external;
+mod frozen;
 mod garbage;
 mod gateway;
 mod handed_over;
