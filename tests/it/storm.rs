@@ -4,6 +4,8 @@
 
 mod account;
 mod accounting;
+mod by_http;
+mod by_queue;
 mod faults;
 mod ledger;
 mod load;

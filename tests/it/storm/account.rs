@@ -20,6 +20,8 @@ pub(super) struct Account {
     pub(super) not_accepted: u64,
     pub(super) served_unconfirmed: usize,
     pub(super) failures_replaced: u64,
+    pub(super) told: u64,
+    pub(super) handed_over: usize,
     pub(super) asked_twice: u64,
     pub(super) asked_again: usize,
     pub(super) once_more: usize,
@@ -32,6 +34,7 @@ impl Account {
     /// Counts every login, and complains of those that are lost or should have ended otherwise.
     pub(super) fn count(&mut self, pages: &mut Pages, asked: &Asked, happened: &[Happened]) {
         self.not_accepted = pages.not_accepted;
+        self.told = pages.told;
         self.failures_replaced = pages.failures_replaced;
         self.asked_twice = asked.codes_asked_more_than_once;
         let mut complaints = Vec::new();
@@ -99,6 +102,8 @@ impl fmt::Display for Account {
         row(&format!("asked again after success, of {}", self.once_more), &self.asked_again)?;
         row("asked more than once in all", &self.asked_twice)?;
         row("failures replaced by a success", &self.failures_replaced)?;
+        row("told by the gateway", &self.told)?;
+        row("handed over by stopped workers", &self.handed_over)?;
         row("not accepted", &self.not_accepted)?;
         row("served though never confirmed", &self.served_unconfirmed)?;
         row("garbage among the dead letters", &self.garbage)?;

@@ -48,7 +48,9 @@ impl Accounting {
         let asked = self.asked().await;
         account.count(&mut self.ledger.open(), &asked, &self.happened);
         (account.once_more, account.asked_again) = self.ask_once_more(&asked).await;
-        self.search_logs();
+        let logs = self.processes.logs();
+        account.handed_over = logs.matches("it was handed over").count();
+        self.search(&logs);
         for name in self.processes.asleep() {
             self.ledger.open().complain(None, format!("{name} has ended by itself"));
         }
@@ -136,10 +138,12 @@ impl Accounting {
         (chosen.len(), again)
     }
 
-    /// Nothing secret is in a log.
-    fn search_logs(&self) {
-        let logs = self.processes.logs();
+    /// Nothing secret is in a log, and no panic.
+    fn search(&self, logs: &str) {
         let mut pages = self.ledger.open();
+        for line in logs.lines().filter(|line| line.contains("panicked at")) {
+            pages.complain(None, line);
+        }
         if !logs.contains("login concluded") || pages.tokens.is_empty() {
             pages.complain(None, "the logs or the tokens are not there to be searched");
         }

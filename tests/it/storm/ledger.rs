@@ -26,6 +26,8 @@ pub(super) struct Pages {
     pub(super) not_accepted: u64,
     /// A failure that a success replaced, as it may.
     pub(super) failures_replaced: u64,
+    /// Results that the gateway has told.
+    pub(super) told: u64,
     next: usize,
 }
 
@@ -91,6 +93,14 @@ impl Pages {
         let ids = pending.map(|(id, _)| id.clone()).chain(again).collect();
         self.next = from + AGAIN;
         ids
+    }
+
+    /// Takes in what a caller was told. Only a success is sure to be the last word, also where others have seen more.
+    pub(super) fn hear(&mut self, id: &str, result: String) {
+        self.told += 1;
+        if result.contains(r#""status":"succeeded""#) {
+            self.see(id, Some(result));
+        }
     }
 
     /// Takes in what stands in the store now. Written once; a success stays, and a failure gives way to a success only.

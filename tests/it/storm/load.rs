@@ -1,5 +1,6 @@
 //! People who log in all through the storm: half of them by HTTP, half straight into RabbitMQ, as a gateway in another
-//! language would. Whoever is not confirmed tries again a few times, some come twice, and some send garbage.
+//! language would (`by_http`, `by_queue`). Whoever is not confirmed tries again a few times, some come twice, and some
+//! send garbage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,11 @@ use quicklogin::clock;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval};
 
 use crate::storm::ledger::{Ledger, Login};
 use crate::storm::processes::Processes;
-use crate::support::amqp::{Outcome, Publisher};
+use crate::support::amqp::Publisher;
 use crate::support::fleet::{APP, request};
 use crate::support::program::post;
 
@@ -24,28 +25,30 @@ const MINTED: usize = 200;
 /// Callers at once. A whole storm without RabbitMQ would be more.
 const CALLERS: usize = 1000;
 /// How often somebody tries who is not confirmed, and after which pause.
-const TRIES: usize = 3;
-const TRY_AGAIN: Duration = Duration::from_millis(1200);
+pub(super) const TRIES: usize = 3;
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1200);
 /// Longer than a gateway waits for RabbitMQ.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(7);
+pub(super) const CONFIRMED_WITHIN: Duration = Duration::from_secs(7);
+/// The same for a caller who waits for a result there.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// After this nobody waits any more.
-const DEADLINE_MS: u64 = 30_000;
+pub(super) const DEADLINE_MS: u64 = 30_000;
 
 /// Where logins go in; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Load {
-    processes: Arc<Processes>,
-    ledger: Arc<Ledger>,
+    pub(super) processes: Arc<Processes>,
+    pub(super) ledger: Arc<Ledger>,
     /// Shared; made anew by the next who needs it.
-    publisher: Arc<Mutex<Option<Arc<Publisher>>>>,
-    http: reqwest::Client,
+    pub(super) publisher: Arc<Mutex<Option<Arc<Publisher>>>>,
+    pub(super) http: reqwest::Client,
 }
 
 /// A code and the number that belongs to it.
 #[derive(Clone)]
-struct Tap {
-    code: String,
-    phone: String,
+pub(super) struct Tap {
+    pub(super) code: String,
+    pub(super) phone: String,
 }
 
 /// What one caller does.
@@ -64,7 +67,7 @@ enum Caller {
 
 impl Load {
     pub(super) fn on(processes: &Arc<Processes>, ledger: &Arc<Ledger>) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(CONFIRMED_WITHIN).build().expect("a client");
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWERED_WITHIN).build().expect("a client");
         Self { processes: Arc::clone(processes), ledger: Arc::clone(ledger), publisher: Arc::default(), http }
     }
 
@@ -127,98 +130,8 @@ impl Load {
         }
     }
 
-    /// Submits a code to the gateway until it is taken; `twice`: and once more after so long.
-    async fn submit(&self, tap: &Tap, twice: Option<Duration>) -> bool {
-        let now = clock::now_ms();
-        let body = json!({"code": tap.code, "issued_at": now, "deadline": now + DEADLINE_MS}).to_string();
-        let mut first = None;
-        for again in 0..TRIES + usize::from(twice.is_some()) {
-            if let Some(id) = self.submit_once(&body).await {
-                self.write_down(&id, &tap.code, Some(&tap.phone), now, true);
-                let earlier = first.get_or_insert_with(|| id.clone());
-                if *earlier != id {
-                    self.ledger.open().complain(Some(&id), format!("the same code has another id, {earlier}"));
-                }
-            }
-            match (&first, twice) {
-                (None, _) => sleep(TRY_AGAIN).await,
-                (Some(_), Some(after)) if again == 0 => sleep(after).await,
-                _ => break,
-            }
-        }
-        first.is_some()
-    }
-
-    /// The id that a 202 gives; none where the gateway is away or says so.
-    async fn submit_once(&self, body: &str) -> Option<String> {
-        let url = format!("{}/v1/logins", self.processes.servers.gateway_url());
-        let request = self.http.post(url).header("content-type", "application/json").body(body.to_owned());
-        let answer = request.send().await.ok()?;
-        match answer.status().as_u16() {
-            202 => {
-                let said: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-                said["request_id"].as_str().map(str::to_owned)
-            }
-            503 => None,
-            status => {
-                self.ledger.open().complain(None, format!("the gateway answered a good code with {status}"));
-                None
-            }
-        }
-    }
-
-    /// Publishes a request until it is confirmed; `twice`: and once more after so long.
-    async fn publish_login(&self, tap: &Tap, twice: Option<Duration>) -> bool {
-        let now = clock::now_ms();
-        let mut login = request(&tap.code);
-        (login.issued_at, login.deadline) = (Some(now), Some(now + DEADLINE_MS));
-        let (id, body) = (login.request_id.to_string(), String::from_utf8(login.encode()).expect("JSON is text"));
-        self.write_down(&id, &tap.code, Some(&tap.phone), now, false);
-        let accepted = self.publish_in_tries(&body).await;
-        self.write_down(&id, &tap.code, Some(&tap.phone), now, accepted);
-        if let Some(after) = twice {
-            sleep(after).await;
-            self.publish(&body).await;
-        }
-        accepted
-    }
-
-    async fn publish_in_tries(&self, body: &str) -> bool {
-        for _ in 0..TRIES {
-            if self.publish(body).await {
-                return true;
-            }
-            sleep(TRY_AGAIN).await;
-        }
-        false
-    }
-
-    /// Whether RabbitMQ has confirmed it. If not, it may have it all the same.
-    pub(super) async fn publish(&self, body: &str) -> bool {
-        let Some(publisher) = self.publisher().await else { return false };
-        let publishing = publisher.publish("quicklogin", "login", body.as_bytes(), Publisher::properties("storm"));
-        match timeout(CONFIRMED_WITHIN, publishing).await {
-            Ok(Ok(outcome)) => outcome == Outcome::Taken,
-            _ => {
-                let mut shared = self.publisher.lock().await;
-                if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, &publisher)) {
-                    *shared = None;
-                }
-                false
-            }
-        }
-    }
-
-    async fn publisher(&self) -> Option<Arc<Publisher>> {
-        let mut shared = self.publisher.lock().await;
-        if shared.as_ref().is_none_or(|publisher| !publisher.is_connected()) {
-            *shared = Publisher::try_connect(self.processes.servers.vhost.url()).await.map(Arc::new);
-        }
-        shared.clone()
-    }
-
     /// Once accepted is accepted: one that was confirmed before may also be refused later.
-    fn write_down(&self, id: &str, code: &str, phone: Option<&str>, issued_at: u64, accepted: bool) {
+    pub(super) fn write_down(&self, id: &str, code: &str, phone: Option<&str>, issued_at: u64, accepted: bool) {
         let mut pages = self.ledger.open();
         let login = pages.logins.entry(id.to_owned()).or_insert_with(|| Login {
             code: code.to_owned(),
