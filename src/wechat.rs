@@ -13,12 +13,13 @@ mod platform;
 pub mod push;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{RequestBuilder, Url, header, redirect, retry};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use answer::{Fault, Reply, TokenGrant, TokenReply};
 pub use platform::{AuthorizerReply, MerchantsReply};
@@ -31,6 +32,8 @@ use crate::secret::Secret;
 
 /// The longest answer that is read, in bytes. Real ones are below one KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// What it takes to read an answer that has arrived.
+const ALREADY_HERE: Duration = Duration::from_millis(50);
 
 /// A token to call WeChat with in an app's name, valid for about two hours; prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub struct ClientSettings {
     pub hosts: Vec<Url>,
     /// Bound on name look-up, TCP and TLS, for each host.
     pub connect_timeout: Duration,
-    /// Bound on a whole call, connecting and all hosts included.
+    /// Bound on a whole call, connecting and all hosts included; reading what has arrived by then takes a moment more.
     pub timeout: Duration,
     /// How long an idle connection is kept; WeChat drops them at about 20 s.
     pub pool_idle: Duration,
@@ -107,7 +110,6 @@ impl Client {
             .retry(retry::never())
             .referer(false)
             .connect_timeout(settings.connect_timeout)
-            .timeout(settings.timeout)
             .pool_idle_timeout(settings.pool_idle)
             .tcp_nodelay(true)
             .user_agent(concat!("quicklogin/", env!("CARGO_PKG_VERSION")))
@@ -176,7 +178,7 @@ impl Client {
         if let Some(bearer) = bearer {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose()));
         }
-        let heard = hear(request).await?;
+        let heard = hear(request, self.0.timeout).await?;
         answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
     }
 
@@ -196,32 +198,43 @@ impl Client {
 
     /// Sends a request, made anew for each host, to one host after the other while it surely was not sent.
     async fn call(&self, request_to: impl Fn(usize) -> RequestBuilder) -> Result<Heard, Fault> {
-        let Inner { hosts, connect_timeout, timeout, .. } = &*self.0;
+        let Inner { hosts, connect_timeout, timeout: limit, .. } = &*self.0;
         let (began, mut tried) = (Instant::now(), Vec::new());
         let mut turn = hosts.turn(&tried, began).expect("base_url is a host");
-        let mut heard = self.take_turn(turn, request_to(turn.host)).await;
+        let mut heard = self.take_turn(turn, request_to(turn.host), *limit).await;
         while matches!(heard, Err(Fault::Unreachable(_))) {
             tried.push(turn.host);
-            let left = timeout.saturating_sub(began.elapsed());
+            let left = limit.saturating_sub(began.elapsed());
             if longest_connect(left) < *connect_timeout {
                 break;
             }
             let Some(next) = hosts.turn(&tried, Instant::now()) else { break };
             turn = next;
-            heard = self.take_turn(turn, request_to(turn.host).timeout(left)).await;
+            heard = self.take_turn(turn, request_to(turn.host), left).await;
         }
         heard
     }
 
-    async fn take_turn(&self, turn: Turn, request: RequestBuilder) -> Result<Heard, Fault> {
-        let heard = hear(request).await;
+    async fn take_turn(&self, turn: Turn, request: RequestBuilder, left: Duration) -> Result<Heard, Fault> {
+        let heard = hear(request, left).await;
         self.0.hosts.learn(turn, &heard, Instant::now());
         heard
     }
 }
 
-/// Sends a request and hears the answer to its end.
-async fn hear(request: RequestBuilder) -> Result<Heard, Fault> {
+/// Sends a request and hears the answer to its end. One that came while this process stood still is heard too: it lies
+/// there, but a clock that has run on meanwhile would say first that the time is up. So there is a moment more, counted
+/// from when that was noticed.
+async fn hear(request: RequestBuilder, limit: Duration) -> Result<Heard, Fault> {
+    let mut hearing = pin!(hear_to_the_end(request));
+    if let Ok(heard) = timeout(limit, &mut hearing).await {
+        return heard;
+    }
+    let heard = timeout(ALREADY_HERE, hearing).await;
+    heard.unwrap_or_else(|_| Err(Fault::Unheard("there was no answer in time".into())))
+}
+
+async fn hear_to_the_end(request: RequestBuilder) -> Result<Heard, Fault> {
     let mut response = request.send().await.map_err(answer::unanswered)?;
     let status = response.status().as_u16();
     let mut text = Vec::with_capacity(response.content_length().unwrap_or(0).min(4096) as usize);

@@ -3,6 +3,7 @@
 mod authorizers;
 mod dead_letters;
 mod external;
+mod frozen;
 mod garbage;
 mod gateway;
 mod handed_over;
@@ -18,6 +19,7 @@ mod redis_topologies;
 mod reload;
 mod secrecy;
 mod shares;
+mod storm;
 mod support;
 mod token_commands;
 mod tokens;

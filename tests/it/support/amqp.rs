@@ -32,10 +32,19 @@ pub(crate) enum Outcome {
 
 impl Publisher {
     pub(crate) async fn connect(url: &str) -> Self {
-        let connection = bounded("connect", Connection::connect(url, ConnectionProperties::default())).await;
-        let channel = bounded("channel.open", connection.create_channel()).await;
-        bounded("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await;
-        Self { connection, channel }
+        bounded("connect", Self::dial(url)).await
+    }
+
+    /// The same, where RabbitMQ may be away: none if it does not answer soon.
+    pub(crate) async fn try_connect(url: &str) -> Option<Self> {
+        timeout(Duration::from_secs(5), Self::dial(url)).await.ok()?.ok()
+    }
+
+    async fn dial(url: &str) -> lapin::Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self { connection, channel })
     }
 
     /// Durable JSON under an id, as the contract asks of every publisher.

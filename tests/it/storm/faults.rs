@@ -1,0 +1,180 @@
+//! Doing what the schedule says, and writing down when it really happened. Every fault heals itself.
+
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use quicklogin::clock;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::storm::ledger::Ledger;
+use crate::storm::processes::{Processes, locked};
+use crate::storm::schedule::{Fault, Mood, Planned, Victim};
+use crate::support::program::post;
+
+/// From SIGTERM to the end: the drain, the last words, the last acks, the background.
+const DRAINED_WITHIN: Duration = Duration::from_secs(12);
+
+/// What was on its way when a fault ended may be hurt a moment later.
+const AFTERMATH_MS: u64 = 1500;
+
+/// A fault that has happened.
+pub(super) struct Happened {
+    pub(super) planned: Planned,
+    /// In Unix ms.
+    pub(super) began: u64,
+    pub(super) ended: u64,
+}
+
+/// Lets the storm loose; returns when all of it is over and healed.
+pub(super) async fn rage(processes: &Arc<Processes>, ledger: &Arc<Ledger>, plan: &[Planned]) -> Vec<Happened> {
+    let (began, mut faults) = (Instant::now(), JoinSet::new());
+    for planned in plan.iter().copied() {
+        sleep_until(began + planned.at).await;
+        eprintln!("{planned}");
+        let (processes, ledger, handle) = (Arc::clone(processes), Arc::clone(ledger), Handle::current());
+        faults.spawn_blocking(move || {
+            let began = clock::now_ms();
+            processes.suffer(&planned, &ledger, &handle);
+            Happened { planned, began, ended: clock::now_ms() }
+        });
+    }
+    faults.join_all().await
+}
+
+impl Happened {
+    /// Whether it can have touched a login that lived from then to then.
+    pub(super) fn touches(&self, from: u64, to: u64) -> bool {
+        self.began <= to && from <= self.ended + AFTERMATH_MS
+    }
+}
+
+impl Processes {
+    fn suffer(&self, planned: &Planned, ledger: &Ledger, handle: &Handle) {
+        match planned.fault.victim() {
+            Victim::Worker(worker) => self.hurt_worker(worker, planned, ledger),
+            Victim::Broker => self.hurt_broker(planned),
+            Victim::Store => self.hurt_store(planned),
+            Victim::Gateway => self.hurt_gateway(planned),
+            Victim::Wechat => handle.block_on(self.upset_wechat(planned)),
+        }
+    }
+
+    fn hurt_worker(&self, worker: usize, planned: &Planned, ledger: &Ledger) {
+        match planned.fault {
+            Fault::WorkerKilled(_) => {
+                let mut worker = locked(&self.workers[worker]);
+                worker.kill();
+                *worker = self.another("worker");
+            }
+            Fault::WorkerFrozen(_) => {
+                let mut worker = locked(&self.workers[worker]);
+                worker.freeze();
+                sleep(planned.lasts);
+                worker.thaw();
+            }
+            _ => self.drain(worker, ledger),
+        }
+    }
+
+    fn drain(&self, worker: usize, ledger: &Ledger) {
+        let mut drained = {
+            let mut worker = locked(&self.workers[worker]);
+            let fresh = self.another("worker");
+            std::mem::replace(&mut *worker, fresh)
+        };
+        drained.terminate();
+        let ended = drained.end_within(DRAINED_WITHIN);
+        if ended.and_then(|status| status.code()) != Some(0) {
+            let what = format!("a drained worker ended with {ended:?}: {}", last_lines(&drained.said()));
+            ledger.open().complain(None, what);
+        }
+    }
+
+    fn hurt_broker(&self, planned: &Planned) {
+        match planned.fault {
+            Fault::BrokerKilled => {
+                self.broker.kill();
+                sleep(planned.lasts);
+                self.broker.restart();
+            }
+            Fault::BrokerFrozen => {
+                self.broker.freeze();
+                sleep(planned.lasts);
+                self.broker.thaw();
+            }
+            Fault::BrokerAlarmed => {
+                self.broker.memory_alarm(true);
+                sleep(planned.lasts);
+                self.broker.memory_alarm(false);
+            }
+            _ => self.broker.close_all_connections(),
+        }
+    }
+
+    fn hurt_store(&self, planned: &Planned) {
+        let redis = &self.servers.redis;
+        match planned.fault {
+            Fault::StoreKilled => {
+                redis.kill();
+                sleep(planned.lasts);
+                redis.restart();
+            }
+            Fault::StoreFrozen => {
+                redis.freeze();
+                sleep(planned.lasts);
+                redis.thaw();
+            }
+            _ => drop(redis.cli(&["CLIENT", "KILL", "TYPE", "normal"])),
+        }
+    }
+
+    fn hurt_gateway(&self, planned: &Planned) {
+        let mut gateway = locked(&self.gateway);
+        gateway.kill();
+        sleep(planned.lasts);
+        *gateway = self.another("gateway");
+    }
+
+    async fn upset_wechat(&self, planned: &Planned) {
+        let url = format!("{}/sim", self.servers.simulator_url());
+        match planned.fault {
+            Fault::TokensRevoked => drop(post(&format!("{url}/tokens/invalidate"), &json!({})).await),
+            Fault::TokensExpired => drop(post(&format!("{url}/tokens/expire"), &json!({})).await),
+            Fault::Mood(mood) => {
+                post(&format!("{url}/moods"), &mood_as_json(mood)).await;
+                tokio::time::sleep(planned.lasts).await;
+                clear_moods(&url).await;
+            }
+            fault => unreachable!("{fault:?} is not WeChat's"),
+        }
+    }
+}
+
+/// Where every call would spend a code in vain, only a few do.
+fn mood_as_json(mood: Mood) -> Value {
+    match mood {
+        Mood::Busy => json!({"endpoint": "phone", "step": {"errcode": -1}}),
+        Mood::BadGateway => json!({"endpoint": "phone", "step": {"status": 502, "body": "bad gateway"}}),
+        Mood::Late => json!({"endpoint": "phone", "step": {"delay_ms": 1000}}),
+        Mood::Throttling => json!({"endpoint": "phone", "calls": 5, "step": {"errcode": 45011}}),
+        Mood::CutBefore => json!({"endpoint": "phone", "calls": 20, "step": "cut_before"}),
+        Mood::CutAfter => json!({"endpoint": "phone", "calls": 5, "step": "cut_after"}),
+        Mood::HangBefore => json!({"endpoint": "phone", "calls": 20, "step": "hang_before"}),
+        Mood::HangAfter => json!({"endpoint": "phone", "calls": 5, "step": "hang_after"}),
+        Mood::NoTokens => json!({"endpoint": "token", "step": {"errcode": -1}}),
+    }
+}
+
+async fn clear_moods(url: &str) {
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    client.delete(format!("{url}/moods")).send().await.expect("the simulator is spared");
+}
+
+fn last_lines(said: &str) -> String {
+    let lines: Vec<_> = said.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
