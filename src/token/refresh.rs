@@ -87,7 +87,10 @@ impl Tokens {
             Permit::Stopped { fault, .. } => return self.take_shared(&app, &wanted).await.ok_or(fault),
         };
         let got = match app.source() {
-            Source::External(external) => self.read_external(&app, external, &wanted).await.map_err(Missed::from),
+            Source::External(external) => {
+                let read = self.read_external(&app, external, &wanted).await;
+                read.inspect_err(|fault| app.tell_once(fault)).map_err(Missed::from)
+            }
             _ => self.fetch_for_fleet(&app, &wanted).await,
         };
         match got {
@@ -218,6 +221,13 @@ impl KnownApp {
         self.0.cached.store(Some(Arc::new(Cached { token, refresh_from: fresh_until + spread as u64 })));
         self.0.fetching.close();
         access_token
+    }
+
+    /// Tells of a fault when it is new; it may go on for long.
+    fn tell_once(&self, fault: &TokenFault) {
+        if self.0.fetching.times() == 0 {
+            warn!(appid = %self.appid(), %fault, "no access token");
+        }
     }
 
     /// For a while nobody here asks again.

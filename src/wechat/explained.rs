@@ -52,7 +52,7 @@ const fn row(errcode: i64, who: Who, english: &'static str, chinese: &'static st
 const EXPLANATIONS: &[Explanation] = &[
     row(-1, Who::Nobody, "WeChat is busy; the login is asked again within its patience.", "微信系统繁忙，会在等待时限内自动重试。"),
     row(0, Who::Nobody, "Success. An answer without a phone number all the same is told as bad_answer.", "成功。若仍没有手机号，则结果为 bad_answer。"),
-    row(40001, Who::Nobody, "The access token was replaced by somebody else's refresh; another is fetched once for the fleet. If it goes on, another system calls cgi-bin/token or force_refresh for this app. From a token endpoint: the AppSecret is wrong.", "access_token 已被其他系统刷新，会自动换取新的。若持续出现，说明另有系统在刷新该小程序的 token。若由获取 token 的接口返回，则是 AppSecret 错误。"),
+    row(40001, Who::Nobody, "The access token was replaced by somebody else's refresh; another is fetched once for the fleet. If it goes on, another system calls cgi-bin/token or force_refresh for this app. A token of another system (external) is its owner's to replace. From a token endpoint: the AppSecret is wrong.", "access_token 已被其他系统刷新，会自动换取新的。若持续出现，说明另有系统在刷新该小程序的 token。external 方式的 token 须由其所属系统更换。若由获取 token 的接口返回，则是 AppSecret 错误。"),
     row(40002, Who::Developer, "WeChat does not know the grant_type of the request for a token; something between quicklogin and WeChat has changed it.", "获取 token 时 grant_type 不正确，可能有中间代理改写了请求。"),
     row(40003, Who::Developer, "The openid is not valid, or the code is not this user's.", "openid 无效，或 code 不属于该用户。"),
     row(40013, Who::Developer, "The code was made for another mini program than the appid says, or the appid is wrong. From a token endpoint: there is no such appid.", "code 与 appid 不属于同一个小程序，或 appid 不正确。若由获取 token 的接口返回，则是 appid 不存在。"),

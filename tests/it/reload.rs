@@ -113,6 +113,14 @@ async fn a_token_that_came_from_elsewhere_is_not_used_when_the_source_has_change
 }
 
 #[tokio::test]
+async fn a_platform_that_is_added_is_said_to_want_a_restart_of_the_gateway() {
+    let mut fleet = Running::with(&app(APP, SECRET));
+    fleet.reload(&format!("{}[[platforms]]\nappid = \"wx00000000000000c0\"\n", app(APP, SECRET)));
+    eventually("it is said", async || fleet.gateway.said().contains("the platforms have changed")).await;
+    assert_eq!(fleet.login(APP).await, "succeeded");
+}
+
+#[tokio::test]
 async fn an_app_that_was_not_served_is_asked_for_again_at_once() {
     let mut fleet = Running::with(&app(APP, SECRET));
     let mood = json!({"endpoint": "phone", "step": {"errcode": 48001}});
