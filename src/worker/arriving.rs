@@ -1,5 +1,6 @@
 //! From a delivery to a login that may ask, or is not to: decoding, and waiting for a slot. Nothing is claimed here.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -70,7 +71,8 @@ impl Worker {
         Some(Arrived::Login(Login { id, request, since }, standing))
     }
 
-    /// Waits for the login's turn, no longer than it would be asked again and again. None: the soft stop came first.
+    /// Waits for the login's turn, no longer than it would be asked again and again; while the store is away, that does
+    /// not count. None: the soft stop came first.
     pub(super) async fn turn(
         &self,
         login: &Login,
@@ -83,14 +85,23 @@ impl Worker {
             Some(Standing::Declined) => return Some(Turn::Declined),
             Some(Standing::Room(waiting)) => waiting,
         };
-        let left_ms =
-            login.request.as_ref().map_or(0, |request| self.time_up_at(request).saturating_sub(clock::now_ms()));
-        tokio::select! {
-            biased;
-            () = soft.cancelled() => None,
-            slot = waiting.turn() => Some(Turn::Ask(Some(slot))),
-            () = sleep(self.0.limits.patience.min(Duration::from_millis(left_ms))) => Some(Turn::Declined),
+        let mut turn = pin!(waiting.turn());
+        loop {
+            let left = login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
+            tokio::select! {
+                biased;
+                () = soft.cancelled() => return None,
+                slot = &mut turn => return Some(Turn::Ask(Some(slot))),
+                () = sleep(self.0.limits.patience.min(left)) => {}
+            }
+            if left <= self.0.limits.patience || self.0.store.check_writable().await.is_ok() {
+                return Some(Turn::Declined);
+            }
         }
+    }
+
+    fn time_left(&self, request: &LoginRequest) -> Duration {
+        Duration::from_millis(self.time_up_at(request).saturating_sub(clock::now_ms()))
     }
 
     /// The outcome of a login that is declined. An earlier worker may have asked for it, and missed the answer.
