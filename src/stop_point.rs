@@ -19,6 +19,8 @@ pub enum StopPoint {
     BeforeAsking,
     /// WeChat's answer is heard.
     Answered,
+    /// It is to be asked again after a pause.
+    Pausing,
     /// The result is written, and its delivery is not acked.
     Recorded,
     /// Acks are gathered, and RabbitMQ is told of none of them.

@@ -244,6 +244,7 @@ impl Asking<'_> {
 
     /// Waits before asking again. None: given back after a hard stop.
     async fn pause(&self, pause: Duration) -> Option<()> {
+        StopPoint::Pausing.reached();
         tokio::select! {
             () = sleep(pause) => Some(()),
             () = self.hard.cancelled() => {

@@ -9,6 +9,7 @@ mod gateway;
 mod handed_over;
 mod harness;
 mod hosts;
+mod killed;
 mod panics;
 mod poison;
 mod program;

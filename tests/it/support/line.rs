@@ -50,7 +50,12 @@ impl Line {
         Self { servers, site, simulator, publisher, _serving: stop.drop_guard() }
     }
 
-    /// A worker with these variables, when it is consuming.
+    /// A worker, when it is consuming.
+    pub(crate) fn worker(&self) -> Process {
+        self.worker_with(&[])
+    }
+
+    /// The same, with these variables.
     pub(crate) fn worker_with(&self, variables: &[(&str, &str)]) -> Process {
         self.site.start_with(&["worker"], variables, CONSUMING)
     }
@@ -106,6 +111,19 @@ impl Line {
     /// What WeChat remembers of a code.
     pub(crate) fn asked(&self, tap: &Tap) -> CodeAsked {
         self.simulator.asked_of(tap.request.code.expose())
+    }
+
+    pub(crate) async fn is_asked(&self, tap: &Tap, times: u32) {
+        eventually("WeChat is asked", async || self.asked(tap).asked == times).await;
+    }
+
+    /// A worker that stops dead at this step of its first login, and the login, once it has.
+    pub(crate) async fn worker_stopped_at(&self, step: &str, tap: &Tap) -> Process {
+        let mut worker = self.worker_with(&[("QUICKLOGIN_STOP_AT", step)]);
+        self.publish(tap).await;
+        eventually("it comes to that step", async || worker.said().contains(&format!("stopped at {step}"))).await;
+        worker.freeze();
+        worker
     }
 
     pub(crate) fn depth(&self, queue: &str) -> Depth {
