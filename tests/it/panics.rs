@@ -3,7 +3,7 @@
 use quicklogin::simulator::Step;
 
 use crate::support::line::{Line, Tap};
-use crate::support::process::{Process, free_port};
+use crate::support::process::Process;
 use crate::support::program::text;
 
 const LOGINS: usize = 10;
@@ -13,18 +13,16 @@ struct Panicked {
     line: Line,
     worker: Process,
     taps: Vec<Tap>,
-    ops_port: u16,
+    ops: String,
 }
 
 impl Panicked {
     async fn at(step: &str) -> Self {
         let line = Line::start("wechat.timeout_ms = 2000").await;
-        let ops_port = free_port();
-        let listen = format!("127.0.0.1:{ops_port}");
-        let worker = line.worker_with(&[("QUICKLOGIN_PANIC_AT", step), ("QUICKLOGIN__OPS__LISTEN", &listen)]);
+        let (worker, ops) = line.worker_with_ops(&[("QUICKLOGIN_PANIC_AT", step)]);
         let taps = line.taps(LOGINS, &[Step::normal().late_ms(300)]);
         line.publish_all(&taps).await;
-        Self { line, worker, taps, ops_port }
+        Self { line, worker, taps, ops }
     }
 
     /// How many logins ended so, after so many askings as the line counts and as WeChat does.
@@ -44,7 +42,7 @@ impl Panicked {
         assert!(said.contains("panicked at=src/stop_point.rs:"), "{said}");
         assert!(!said.contains("canary"), "what a panic says may be a secret: {said}");
         assert!(self.worker.is_awake());
-        let metrics = text(&format!("http://127.0.0.1:{}/metrics", self.ops_port)).await;
+        let metrics = text(&format!("{}/metrics", self.ops)).await;
         assert!(metrics.contains(&format!("\nquicklogin_logins_panicked_total {answered}\n")), "{metrics}");
     }
 }

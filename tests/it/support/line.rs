@@ -1,20 +1,24 @@
 //! Workers as processes, to be killed and frozen, between servers of their own; WeChat is the test's, to be looked into.
 
 use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::thread;
+use std::time::Duration;
 
 use quicklogin::login::LoginRequest;
 use quicklogin::simulator::{AppChange, CodeAsked, Mint, Simulator, SimulatorOptions, Step};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::amqp::{Outcome, Publisher};
 use crate::support::fleet::{APP, SECRET, eventually, request};
-use crate::support::process::Process;
+use crate::support::process::{Process, free_port};
 use crate::support::program::{Servers, Site};
 use crate::support::rabbit::{Broker, Depth};
+use crate::support::redis::Redis;
 
 const CONSUMING: &str = "quicklogin worker: consuming";
 
@@ -36,6 +40,12 @@ impl Line {
     /// A line on the broker of all tests, without a worker; `more` are settings.
     pub(crate) async fn start(more: &str) -> Self {
         Self::between(Servers::start(), more).await
+    }
+
+    /// The same, on this Redis.
+    pub(crate) async fn on(redis: Redis, more: &str) -> Self {
+        let vhost = Broker::shared().vhost();
+        Self::between(Servers { vhost, redis, wechat_port: free_port(), gateway_port: free_port() }, more).await
     }
 
     /// A line between these servers.
@@ -60,6 +70,13 @@ impl Line {
         self.site.start_with(&["worker"], variables, CONSUMING)
     }
 
+    /// The same, and the URL of its own /readyz and /metrics.
+    pub(crate) fn worker_with_ops(&self, variables: &[(&str, &str)]) -> (Process, String) {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let worker = self.worker_with(&[variables, &[("QUICKLOGIN__OPS__LISTEN", &listen)]].concat());
+        (worker, format!("http://{listen}"))
+    }
+
     /// A tap whose code has this script at WeChat.
     pub(crate) fn tap(&self, script: impl IntoIterator<Item = Step>) -> Tap {
         let minted = self.simulator.mint(&Mint::of(APP).script(script)).expect("the simulator knows the app");
@@ -75,6 +92,35 @@ impl Line {
         let properties = Publisher::properties(tap.request.request_id.as_str());
         let published = self.publisher.publish("quicklogin", "login", &tap.request.encode(), properties).await;
         assert_eq!(published.expect("it is connected"), Outcome::Taken);
+    }
+
+    /// Publishes a login every 20 ms while something goes on.
+    pub(crate) async fn load_while(&self, going_on: impl Future<Output = ()>, script: &[Step]) -> Vec<Tap> {
+        let (mut taps, mut going_on) = (Vec::new(), pin!(going_on));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut going_on => return taps,
+                () = sleep(Duration::from_millis(20)) => {}
+            }
+            let tap = self.tap(script.iter().cloned());
+            self.publish(&tap).await;
+            taps.push(tap);
+        }
+    }
+
+    /// Each has its own number, and WeChat was asked once for it.
+    pub(crate) async fn all_succeed_asked_once(&self, taps: &[Tap]) {
+        for tap in taps {
+            assert_eq!(self.outcome(tap).await, ("succeeded".to_owned(), 1), "{}", tap.request.request_id);
+            assert_eq!(self.asked(tap).asked, 1, "{}", tap.request.request_id);
+        }
+        self.is_empty().await;
+    }
+
+    /// How often WeChat was asked for a phone number.
+    pub(crate) fn calls(&self) -> u64 {
+        self.simulator.asked_without_codes().phone.calls
     }
 
     pub(crate) async fn publish_all(&self, taps: &[Tap]) {

@@ -154,3 +154,9 @@ pub(crate) async fn text(url: &str) -> String {
     let client = Client::builder().no_proxy().build().expect("a client");
     client.get(url).send().await.expect("an answer").text().await.expect("text")
 }
+
+/// The HTTP status of an answer.
+pub(crate) async fn status(url: &str) -> u16 {
+    let client = Client::builder().no_proxy().build().expect("a client");
+    client.get(url).send().await.expect("an answer").status().as_u16()
+}
