@@ -183,8 +183,9 @@ impl Supervisor {
 
     async fn consume(&self, connection: &Connection) -> lapin::Result<End> {
         let settings = &self.queue.0.settings;
-        let events = connection.events_listener();
         topology::ensure(connection, settings).await?;
+        // Not before: a queue that is there with other arguments costs a channel, which is no reason to end anything.
+        let events = connection.events_listener();
         let channel = bounded(connection.create_channel()).await?;
         bounded(channel.basic_qos(self.in_hand, BasicQosOptions::default())).await?;
         let consuming = channel.basic_consume(
