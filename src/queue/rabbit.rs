@@ -11,6 +11,7 @@ mod dial;
 mod envelope;
 mod letter;
 mod publish;
+mod returns;
 mod session;
 mod suspects;
 mod topology;
@@ -56,7 +57,7 @@ pub struct RabbitSettings {
     pub max_length: u32,
     /// How many dead letters are kept; the oldest go first.
     pub dead_max_length: u32,
-    /// How many times a request is delivered before it goes to the dead letters.
+    /// How often a request may come back before it is suspected of ending its workers. The queue allows more.
     pub delivery_limit: u32,
     /// What RabbitMQ's own pages call the connection.
     pub connection_name: String,

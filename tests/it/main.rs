@@ -23,3 +23,4 @@ mod storm;
 mod support;
 mod token_commands;
 mod tokens;
+mod worn_out;

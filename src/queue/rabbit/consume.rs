@@ -183,7 +183,7 @@ impl Supervisor {
 
     async fn consume(&self, connection: &Connection) -> lapin::Result<End> {
         let settings = &self.queue.0.settings;
-        topology::ensure(connection, settings).await?;
+        let limits = topology::ensure(connection, settings).await?;
         // Not before: a queue that is there with other arguments costs a channel, which is no reason to end anything.
         let events = connection.events_listener();
         let channel = bounded(connection.create_channel()).await?;
@@ -197,7 +197,7 @@ impl Supervisor {
         let consumer = bounded(consuming).await?;
         self.consuming.send_replace(true);
         info!(queue = self.name, "consuming");
-        let end = self.session(&channel, consumer, events).await;
+        let end = self.session(&channel, consumer, events, limits).await;
         // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes.
         let _ = timeout(GOODBYE, channel.close(200, "bye".into())).await;
         Ok(end)
