@@ -15,6 +15,7 @@ mod returns;
 mod session;
 mod suspects;
 mod topology;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 mod authorizers;
 mod dead_letters;
 mod external;
+mod forgotten;
 mod frozen;
 mod garbage;
 mod gateway;

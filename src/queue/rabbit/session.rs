@@ -1,6 +1,7 @@
 //! One session of consuming: from the first delivery of a connection to whatever ends it.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -15,6 +16,7 @@ use crate::queue::rabbit::consume::{End, Settler, Supervisor};
 use crate::queue::rabbit::envelope::{self, Envelope};
 use crate::queue::rabbit::returns::Limits;
 use crate::queue::rabbit::suspects::{Suspects, Turn, is_suspect};
+use crate::queue::rabbit::watch::{self, Quiet};
 use crate::queue::{self, Delivery};
 
 /// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
@@ -26,6 +28,9 @@ struct Session<'a> {
     channel: &'a Channel,
     limits: Limits,
     settled: mpsc::Sender<Settled>,
+    quiet: Quiet,
+    /// Held by each delivery that is not settled.
+    unsettled: Arc<()>,
 }
 
 impl Supervisor {
@@ -38,7 +43,8 @@ impl Supervisor {
         limits: Limits,
     ) -> End {
         let (settled, to_tell) = mpsc::channel(usize::from(self.in_hand));
-        let session = Session { supervisor: self, channel, limits, settled };
+        let session =
+            Session { supervisor: self, channel, limits, settled, quiet: Quiet::default(), unsettled: Arc::default() };
         let mut acks = pin!(acks::tell(channel, to_tell));
         let lost = tokio::select! {
             biased;
@@ -46,6 +52,7 @@ impl Supervisor {
             told = &mut acks => Some(told.map_or_else(|error| format!("acks: {error}"), |()| "acks ended".into())),
             why = fatal_event(events) => Some(why),
             why = session.hand_out(&mut consumer) => why,
+            why = watch::over(&session.quiet, channel, &self.name, || session.has_all()) => Some(why),
         };
         if let Some(why) = lost {
             return End::Lost(why);
@@ -64,6 +71,7 @@ impl Session<'_> {
         let mut suspects = Suspects::new();
         loop {
             let room = self.supervisor.sender.reserve().await.ok()?;
+            self.quiet.begins();
             tokio::select! {
                 (suspect, turn) = suspects.next() => room.send(in_turn(suspect, turn)),
                 next = consumer.next() => match next {
@@ -75,7 +83,13 @@ impl Session<'_> {
                     None => return Some("RabbitMQ cancelled the consumer".into()),
                 },
             }
+            self.quiet.ends();
         }
+    }
+
+    /// RabbitMQ sends no more than this.
+    fn has_all(&self) -> bool {
+        Arc::strong_count(&self.unsettled) > usize::from(self.supervisor.in_hand)
     }
 
     /// Ends the consumer and puts back what RabbitMQ had sent ahead.
@@ -99,6 +113,7 @@ impl Session<'_> {
             envelope,
             settled: self.settled.clone(),
             queue: self.supervisor.queue.clone(),
+            _unsettled: Arc::clone(&self.unsettled),
             _turn: None,
         };
         let delivery = Delivery {
