@@ -2,7 +2,8 @@
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
 //! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
-//! `asking`, and after that in `recording`; `shares` says who may ask now, and `calls` whom WeChat serves at all.
+//! `asking`, and after that in `recording`; `shares` says who may ask now, `calls` whom WeChat serves at all, and
+//! `worn_out` which logins are rather not asked.
 
 mod arriving;
 mod asking;
@@ -10,6 +11,7 @@ mod calls;
 mod handed_over;
 mod recording;
 mod shares;
+mod worn_out;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use tracing::{debug, info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
@@ -180,8 +183,10 @@ impl Worker {
         loop {
             let Some((claimed, leased_until)) = self.claim(id).await else { return Settlement::Ack };
             history.learn(claimed.asked, claimed.unheard);
+            let worn_out = request.is_ok() && Self::is_worn_out(delivery, &claimed);
             let outcome = match (request, turn) {
                 (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
+                (Ok(request), _) if worn_out => Some(self.give_up(request, &history)),
                 (Ok(request), Turn::Declined) => Some(self.decline(request, &history)),
                 (Ok(request), Turn::Ask(slot)) => {
                     let asking = slot.as_ref().map(Slot::ask);
@@ -196,7 +201,12 @@ impl Worker {
                 Some(outcome) => {
                     let result = self.result(id, request.as_ref().ok(), outcome, history.asked);
                     match self.record(&result, &claimed, hard).await {
-                        Some(Recorded::Written) => self.log(&result, delivery, *since),
+                        Some(Recorded::Written) => {
+                            self.log(&result, delivery, *since);
+                            if worn_out {
+                                return Settlement::Dead { reason: WORN_OUT };
+                            }
+                        }
                         Some(Recorded::Kept | Recorded::NotMine) => {
                             debug!(request_id = %id, "concluded by somebody else");
                         }
