@@ -10,6 +10,8 @@ mod gateway;
 mod handed_over;
 mod harness;
 mod hosts;
+mod killed;
+mod panics;
 mod poison;
 mod program;
 mod promises;
