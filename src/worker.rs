@@ -2,8 +2,8 @@
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
 //! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
-//! `asking`, and after that in `recording`; `shares` says who may ask now, `calls` whom WeChat serves at all, and
-//! `panicked` what becomes of a login that met a bug of ours.
+//! `asking`, and after that in `recording`; `shares` says who may ask now, `calls` whom WeChat serves at all,
+//! `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a bug of ours.
 
 mod arriving;
 mod asking;
@@ -12,6 +12,7 @@ mod handed_over;
 mod panicked;
 mod recording;
 mod shares;
+mod worn_out;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
@@ -202,6 +204,7 @@ impl Worker {
             StopPoint::Claimed.reached();
             let outcome = match (&login.request, turn) {
                 (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
+                (Ok(request), _) if Self::is_worn_out(delivery, claimed) => Some(self.give_up(request, history)),
                 (Ok(request), Turn::Declined) => Some(self.decline(request, history)),
                 (Ok(request), Turn::Ask(slot)) => {
                     let asking = slot.as_ref().map(Slot::ask);

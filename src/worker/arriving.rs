@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::login::{Failure, LoginRequest, Outcome, RequestId, Undecodable, UnixMs};
-use crate::queue::Delivery;
+use crate::queue::{Delivery, Returns};
 use crate::stop_point::StopPoint;
 use crate::verdict::{self, History};
 use crate::worker::Worker;
@@ -62,7 +62,8 @@ impl Worker {
             Err(Undecodable::Unkeyed { problem }) => return Some(Arrived::Nobodys { problem }),
         };
         let tokens = &self.0.tokens;
-        let standing = match request.as_ref().ok().and_then(|request| tokens.app(request.appid.as_ref())) {
+        let asks = request.as_ref().ok().filter(|_| delivery.returns != Returns::Last);
+        let standing = match asks.and_then(|request| tokens.app(request.appid.as_ref())) {
             None => None,
             Some(app) => tokio::select! {
                 biased;
@@ -118,7 +119,7 @@ impl Worker {
         }
     }
 
-    fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
+    pub(super) fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
         verdict::time_up_at(request, None, clock::now_ms(), self.0.limits.code_life)
     }
 }

@@ -11,7 +11,7 @@ use crate::queue::{Delivery, HeldResult, Settlement};
 use crate::stop_point::StopPoint;
 use crate::store::{Claimed, FinishedResult, Recorded};
 use crate::worker::arriving::Login;
-use crate::worker::{Worker, store_away};
+use crate::worker::{WORN_OUT, Worker, store_away};
 
 impl Worker {
     /// Writes a login's outcome, and says what is to become of its delivery.
@@ -24,14 +24,20 @@ impl Worker {
         attempts: u32,
         hard: &CancellationToken,
     ) -> Settlement {
-        let result = self.result(&login.id, login.request.as_ref().ok(), outcome, attempts);
-        match self.record(&result, claimed, hard).await {
-            Some(Recorded::Written) => self.log(&result, delivery, login.since),
-            Some(Recorded::Kept | Recorded::NotMine) => debug!(request_id = %login.id, "concluded by somebody else"),
-            None => return Settlement::Requeue,
+        let request = login.request.as_ref().ok();
+        let result = self.result(&login.id, request, outcome, attempts);
+        let Some(recorded) = self.record(&result, claimed, hard).await else { return Settlement::Requeue };
+        match recorded {
+            Recorded::Written => self.log(&result, delivery, login.since),
+            Recorded::Kept | Recorded::NotMine => debug!(request_id = %login.id, "concluded by somebody else"),
         }
         StopPoint::Recorded.reached();
-        Settlement::Ack
+        match recorded {
+            Recorded::Written if request.is_some() && Self::is_worn_out(delivery, claimed) => {
+                Settlement::Dead { reason: WORN_OUT }
+            }
+            _ => Settlement::Ack,
+        }
     }
 
     fn result(&self, id: &RequestId, request: Option<&LoginRequest>, outcome: Outcome, attempts: u32) -> LoginResult {
