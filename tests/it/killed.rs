@@ -4,8 +4,7 @@ use futures_util::future::join_all;
 use quicklogin::clock;
 use quicklogin::simulator::{Step, Then};
 
-use crate::support::line::{Line, Tap};
-use crate::support::process::Process;
+use crate::support::line::{ASKING, Line};
 
 const CALL_MS: u64 = 700;
 /// A call's time and 1.5 s.
@@ -15,7 +14,7 @@ const BIT_MS: u64 = 1500;
 
 /// Where the worker is killed, what the code's script is, and what becomes of the login.
 struct Row {
-    killed_at: KilledAt,
+    step: &'static str,
     script: Vec<Step>,
     outcome: &'static str,
     /// How many askings the result counts.
@@ -24,19 +23,9 @@ struct Row {
     asked: u32,
 }
 
-enum KilledAt {
-    Step(&'static str),
-    /// WeChat has the request, and has not answered yet.
-    Asking,
-}
-
 impl Row {
     fn at(step: &'static str, outcome: &'static str, attempts: u64, asked: u32) -> Self {
-        Self { killed_at: KilledAt::Step(step), script: vec![], outcome, attempts, asked }
-    }
-
-    fn asking(outcome: &'static str, attempts: u64, asked: u32) -> Self {
-        Self { killed_at: KilledAt::Asking, ..Self::at("", outcome, attempts, asked) }
+        Self { step, script: vec![], outcome, attempts, asked }
     }
 
     fn with_script(self, script: impl Into<Vec<Step>>) -> Self {
@@ -49,28 +38,15 @@ impl Row {
         let line = Line::start(&format!("wechat.timeout_ms = {CALL_MS}")).await;
         let tap = line.tap(self.script.clone());
         let published_at = clock::now_ms();
-        let (name, mut victim) = self.stopped_worker(&line, &tap).await;
+        let mut victim = line.worker_stopped_at(self.step, &tap).await;
         let _heir = line.worker();
         victim.kill();
         let killed_at = clock::now_ms();
-        assert_eq!(line.outcome(&tap).await, (self.outcome.to_owned(), self.attempts), "{name}");
+        assert_eq!(line.outcome(&tap).await, (self.outcome.to_owned(), self.attempts), "{}", self.step);
         line.is_empty().await;
-        assert_eq!(line.asked(&tap).asked, self.asked, "{name}");
+        assert_eq!(line.asked(&tap).asked, self.asked, "{}", self.step);
         let finished_at = line.result(&tap).await["finished_at"].as_u64().expect("a time");
         (finished_at - published_at, finished_at.saturating_sub(killed_at))
-    }
-
-    async fn stopped_worker(&self, line: &Line, tap: &Tap) -> (&'static str, Process) {
-        match self.killed_at {
-            KilledAt::Step(step) => (step, line.worker_stopped_at(step, tap).await),
-            KilledAt::Asking => {
-                let mut worker = line.worker();
-                line.publish(tap).await;
-                line.is_asked(tap, 1).await;
-                worker.freeze();
-                ("Asking", worker)
-            }
-        }
     }
 }
 
@@ -111,12 +87,12 @@ async fn of_a_code_that_is_dead_at_the_take_over_nobody_can_know_whose_doing_it_
 
 #[tokio::test]
 async fn killed_while_wechat_answers_a_worker_leaves_a_code_that_is_in_doubt_if_it_is_spent() {
-    all_end_with_the_lease([Row::asking("in_doubt", 2, 2).with_script([Step::normal().late_ms(600)])]).await;
+    all_end_with_the_lease([Row::at(ASKING, "in_doubt", 2, 2).with_script([Step::normal().late_ms(600)])]).await;
 }
 
 #[tokio::test]
 async fn killed_while_wechat_answers_a_worker_leaves_a_code_that_is_good_if_it_is_not_spent() {
-    all_end_with_the_lease([Row::asking("succeeded", 2, 2).with_script([Then::HangBefore.into()])]).await;
+    all_end_with_the_lease([Row::at(ASKING, "succeeded", 2, 2).with_script([Then::HangBefore.into()])]).await;
 }
 
 #[tokio::test]

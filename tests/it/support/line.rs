@@ -20,6 +20,8 @@ use crate::support::program::{Servers, Site};
 use crate::support::rabbit::{Broker, Depth};
 use crate::support::redis::Redis;
 
+/// No stop point: WeChat has the request, and has not answered.
+pub(crate) const ASKING: &str = "Asking";
 const CONSUMING: &str = "quicklogin worker: consuming";
 
 pub(crate) struct Line {
@@ -159,15 +161,15 @@ impl Line {
         self.simulator.asked_of(tap.request.code.expose())
     }
 
-    pub(crate) async fn is_asked(&self, tap: &Tap, times: u32) {
-        eventually("WeChat is asked", async || self.asked(tap).asked == times).await;
-    }
-
-    /// A worker that stops dead at this step of its first login, and the login, once it has.
+    /// Publishes a login to a worker that stops dead at this step of it; at `ASKING`, while it waits for WeChat's answer.
     pub(crate) async fn worker_stopped_at(&self, step: &str, tap: &Tap) -> Process {
         let mut worker = self.worker_with(&[("QUICKLOGIN_STOP_AT", step)]);
         self.publish(tap).await;
-        eventually("it comes to that step", async || worker.said().contains(&format!("stopped at {step}"))).await;
+        let is_there = async || match step {
+            ASKING => self.asked(tap).asked == 1,
+            step => worker.said().contains(&format!("stopped at {step}")),
+        };
+        eventually("it comes to that step", is_there).await;
         worker.freeze();
         worker
     }
