@@ -2,7 +2,8 @@
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
 //! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
-//! `asking`, and after that in `recording`; `shares` says who may ask now, and `calls` whom WeChat serves at all.
+//! `asking`, and after that in `recording`; what is not asked goes by `unasked`. `shares` says who may ask now, and
+//! `calls` whom WeChat serves at all.
 
 mod arriving;
 mod asking;
@@ -10,6 +11,7 @@ mod calls;
 mod handed_over;
 mod recording;
 mod shares;
+mod unasked;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,7 @@ use crate::token::{App, Tokens};
 use crate::verdict::History;
 use crate::wechat::Client;
 use arriving::{Arrived, Login, Turn};
-use shares::{Shares, Slot};
+use shares::Shares;
 
 /// A lease outlasts the longest call by this much: time to send the call and to record its answer.
 const LEASE_MARGIN: Duration = Duration::from_millis(1500);
@@ -167,7 +169,9 @@ impl Worker {
                 Settlement::Dead { reason: problem }
             }
             Arrived::Login(login, standing) => match self.turn(&login, standing, &stop.soft).await {
-                Some(turn) => self.walk(delivery, &login, &turn, &stop.hard).await,
+                Some(Turn::Unasked(why)) => self.conclude_unasked(delivery, &login, why, &stop.hard).await,
+                // In a box, since it is large, and most of a backlog may have no use for it.
+                Some(turn) => Box::pin(self.walk(delivery, &login, &turn, &stop.hard)).await,
                 None => Settlement::Requeue,
             },
         }
@@ -181,12 +185,12 @@ impl Worker {
             let Some((claimed, leased_until)) = self.claim(id).await else { return Settlement::Ack };
             history.learn(claimed.asked, claimed.unheard);
             let outcome = match (request, turn) {
-                (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
-                (Ok(request), Turn::Declined) => Some(self.decline(request, &history)),
+                (_, Turn::Unasked(why)) => Some(self.unasked_outcome(*why, login, &history)),
+                (Err(problem), Turn::Ask(_)) => Some(unasked(Reason::InvalidRequest, problem)),
                 (Ok(request), Turn::Ask(slot)) => {
-                    let asking = slot.as_ref().map(Slot::ask);
+                    let asking = slot.ask();
                     let outcome = self.conclude(request, delivery, &claimed, leased_until, &mut history, hard).await;
-                    if let (Some(asking), Some(Outcome::Succeeded(_)), 1) = (asking, &outcome, history.asked) {
+                    if let (Some(Outcome::Succeeded(_)), 1) = (&outcome, history.asked) {
                         asking.succeeded_at_once();
                     }
                     outcome

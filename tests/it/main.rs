@@ -9,6 +9,7 @@ mod gateway;
 mod handed_over;
 mod harness;
 mod hosts;
+mod overload;
 mod poison;
 mod program;
 mod promises;
