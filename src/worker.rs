@@ -2,8 +2,8 @@
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
 //! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
-//! `asking`, and after that in `recording`; what is not asked goes by `unasked`. `shares` says who may ask now, and
-//! `calls` whom WeChat serves at all.
+//! `asking`, and after that in `recording`; what is not asked goes by `unasked`. `shares` says who may ask now, `calls`
+//! whom WeChat serves at all, and `worn_out` which logins are rather not asked.
 
 mod arriving;
 mod asking;
@@ -12,6 +12,7 @@ mod handed_over;
 mod recording;
 mod shares;
 mod unasked;
+mod worn_out;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +25,12 @@ use tracing::{debug, info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
 use crate::meters::Meters;
-use crate::queue::{Consumer, Delivery, Queue, Settlement};
+use crate::queue::{Consumer, Delivery, Queue, Returns, Settlement};
 use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
 use crate::token::{App, Tokens};
 use crate::verdict::History;
@@ -169,7 +171,9 @@ impl Worker {
                 Settlement::Dead { reason: problem }
             }
             Arrived::Login(login, standing) => match self.turn(&login, standing, &stop.soft).await {
-                Some(Turn::Unasked(why)) => self.conclude_unasked(delivery, &login, why, &stop.hard).await,
+                Some(Turn::Unasked(why)) if delivery.returns == Returns::Few => {
+                    self.conclude_unasked(delivery, &login, why, &stop.hard).await
+                }
                 // In a box, since it is large, and most of a backlog may have no use for it.
                 Some(turn) => Box::pin(self.walk(delivery, &login, &turn, &stop.hard)).await,
                 None => Settlement::Requeue,
@@ -184,9 +188,11 @@ impl Worker {
         loop {
             let Some((claimed, leased_until)) = self.claim(id).await else { return Settlement::Ack };
             history.learn(claimed.asked, claimed.unheard);
+            let worn_out = request.is_ok() && Self::is_worn_out(delivery, &claimed);
             let outcome = match (request, turn) {
-                (_, Turn::Unasked(why)) => Some(self.unasked_outcome(*why, login, &history)),
-                (Err(problem), Turn::Ask(_)) => Some(unasked(Reason::InvalidRequest, problem)),
+                (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
+                (Ok(request), _) if worn_out => Some(self.give_up(request, &history)),
+                (Ok(_), Turn::Unasked(why)) => Some(self.unasked_outcome(*why, login, &history)),
                 (Ok(request), Turn::Ask(slot)) => {
                     let asking = slot.ask();
                     let outcome = self.conclude(request, delivery, &claimed, leased_until, &mut history, hard).await;
@@ -200,7 +206,12 @@ impl Worker {
                 Some(outcome) => {
                     let result = self.result(id, request.as_ref().ok(), outcome, history.asked);
                     match self.record(&result, &claimed, hard).await {
-                        Some(Recorded::Written) => self.log(&result, delivery, *since),
+                        Some(Recorded::Written) => {
+                            self.log(&result, delivery, *since);
+                            if worn_out {
+                                return Settlement::Dead { reason: WORN_OUT };
+                            }
+                        }
                         Some(Recorded::Kept | Recorded::NotMine) => {
                             debug!(request_id = %id, "concluded by somebody else");
                         }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::login::{LoginRequest, RequestId, Undecodable, UnixMs};
-use crate::queue::Delivery;
+use crate::queue::{Delivery, Returns};
 use crate::verdict;
 use crate::worker::Worker;
 use crate::worker::shares::{Shares, Slot, Standing};
@@ -59,6 +59,7 @@ impl Worker {
         };
         let standing = match &request {
             Err(_) => Standing::Unasked(Unasked::Unservable),
+            Ok(_) if delivery.returns == Returns::Last => Standing::Unasked(Unasked::WornOut),
             Ok(request) => tokio::select! {
                 biased;
                 () = soft.cancelled() => return None,
@@ -95,6 +96,7 @@ impl Worker {
                 () = sleep(self.0.limits.patience.min(left)) => {}
             }
             if left <= self.0.limits.patience || self.0.store.check_writable().await.is_ok() {
+                self.0.meters.declined();
                 return Some(Turn::Unasked(Unasked::Declined));
             }
         }

@@ -100,7 +100,10 @@ impl Shares {
                 let waits = self.0.meters.wait_for_share();
                 Standing::Room(Waiting { shares, share, ticket, granted, has_slot: false, _waits: waits })
             }
-            Entered::Declined => Standing::Unasked(Unasked::Declined),
+            Entered::Declined => {
+                self.0.meters.declined();
+                Standing::Unasked(Unasked::Declined)
+            }
         })
     }
 

@@ -23,6 +23,8 @@ pub(super) enum Unasked {
     Unservable,
     /// There is no time for it.
     TooLate,
+    /// It may be what ends its workers, and may not come again.
+    WornOut,
     /// For the sake of other apps: its own is slow, and has what it may have of slots and room.
     Declined,
 }
@@ -34,6 +36,7 @@ impl Worker {
             (Err(problem), _) => unasked(Reason::InvalidRequest, problem),
             (Ok(request), Unasked::Unservable) => no_such_app(request),
             (Ok(_), Unasked::TooLate) => verdict::time_up(history, true),
+            (Ok(request), Unasked::WornOut) => self.give_up(request, history),
             (Ok(request), Unasked::Declined) => self.declined_outcome(request, history),
         }
     }
@@ -57,9 +60,6 @@ impl Worker {
         why: Unasked,
         hard: &CancellationToken,
     ) -> Settlement {
-        if why == Unasked::Declined {
-            self.0.meters.declined();
-        }
         let outcome = self.unasked_outcome(why, login, &History::default());
         let result = self.result(&login.id, login.request.as_ref().ok(), outcome, 0);
         let json = Bytes::from(result.to_json(self.0.sealing.as_deref()));

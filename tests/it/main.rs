@@ -3,6 +3,7 @@
 mod authorizers;
 mod dead_letters;
 mod external;
+mod forgotten;
 mod frozen;
 mod garbage;
 mod gateway;
@@ -24,3 +25,4 @@ mod storm;
 mod support;
 mod token_commands;
 mod tokens;
+mod worn_out;
