@@ -69,6 +69,17 @@ pub struct FinishedResult {
     pub ttl: Duration,
 }
 
+/// What became of the failure of a login that nobody was to have claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclaimed {
+    /// It is the result now.
+    Written,
+    /// There was a result already.
+    Recorded,
+    /// Somebody has claimed the login, and may be asking or have missed an answer: claim it first.
+    Claimed,
+}
+
 /// What became of a result that was to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -170,6 +181,14 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.record(id, claimed, result)),
             Self::Redis(redis) => redis.record(id, claimed, result).await,
+        }
+    }
+
+    /// Records the failure of a login that is not to be asked, if nobody has ever claimed it: claim and record in one.
+    pub async fn record_unclaimed(&self, id: &RequestId, failure: &FinishedResult) -> Result<Unclaimed, StoreAway> {
+        match self {
+            Self::Memory(memory) => Ok(memory.record_unclaimed(id, failure)),
+            Self::Redis(redis) => redis.record_unclaimed(id, failure).await,
         }
     }
 

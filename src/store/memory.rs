@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::login::RequestId;
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded};
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, Unclaimed};
 use tokens::TokenState;
 
 /// A handle on the process's store; cheap to clone.
@@ -88,6 +88,18 @@ impl Memory {
         state.results.put(id.clone(), (result.json.clone(), result.succeeded), result.ttl);
         state.claims.remove(id);
         Recorded::Written
+    }
+
+    pub(super) fn record_unclaimed(&self, id: &RequestId, failure: &FinishedResult) -> Unclaimed {
+        let mut state = self.state();
+        if state.results.get(id).is_some() {
+            return Unclaimed::Recorded;
+        }
+        if state.claims.get(id).is_some() {
+            return Unclaimed::Claimed;
+        }
+        state.results.put(id.clone(), (failure.json.clone(), failure.succeeded), failure.ttl);
+        Unclaimed::Written
     }
 
     pub(super) fn results(&self, ids: &[RequestId]) -> Vec<Option<Bytes>> {

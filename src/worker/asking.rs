@@ -8,15 +8,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::clock;
-use crate::login::{LoginRequest, Outcome, Reason, UnixMs, WechatAnswer};
+use crate::login::{LoginRequest, Outcome, UnixMs, WechatAnswer};
 use crate::queue::Delivery;
 use crate::stop_point::StopPoint;
 use crate::store::Claimed;
 use crate::token::{KnownApp, TokenFault};
 use crate::verdict::{self, History, Moment, Stopped, Verdict};
 use crate::wechat::{AccessToken, Fault, Reply, errcode};
+use crate::worker::Worker;
 use crate::worker::calls::{AppCalls, Probes};
-use crate::worker::{Worker, unasked};
+use crate::worker::unasked::no_such_app;
 
 /// The pause while the store is away and the lease has to be renewed.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
@@ -77,10 +78,7 @@ impl Worker {
         hard: &CancellationToken,
     ) -> Option<Outcome> {
         let Some(app) = self.0.tokens.app(request.appid.as_ref()) else {
-            return Some(match request.appid {
-                Some(_) => unasked(Reason::UnknownApp, "no such app is configured"),
-                None => unasked(Reason::InvalidRequest, "appid is missing, and several apps are configured"),
-            });
+            return Some(no_such_app(request));
         };
         let (now, life) = (clock::now_ms(), self.0.limits.code_life);
         let asking = Asking {

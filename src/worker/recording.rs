@@ -40,7 +40,13 @@ impl Worker {
         }
     }
 
-    fn result(&self, id: &RequestId, request: Option<&LoginRequest>, outcome: Outcome, attempts: u32) -> LoginResult {
+    pub(super) fn result(
+        &self,
+        id: &RequestId,
+        request: Option<&LoginRequest>,
+        outcome: Outcome,
+        attempts: u32,
+    ) -> LoginResult {
         let named = request.and_then(|request| request.appid.clone());
         LoginResult {
             request_id: id.clone(),
@@ -98,7 +104,7 @@ impl Worker {
         }
     }
 
-    fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
+    pub(super) fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
         self.0.meters.concluded(result.outcome.as_str());
         let answer = match &result.outcome {
             Outcome::Failed(failure) => failure.answer.as_ref(),

@@ -21,6 +21,7 @@ use division::{Division, Entered};
 
 use crate::login::AppId;
 use crate::meters::{Meters, WaitsForShare};
+use crate::worker::unasked::Unasked;
 
 /// How often a login that stops the line looks whether its app has become slow.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -42,8 +43,8 @@ pub(super) enum Standing {
     Slot(Slot),
     /// It waits for a slot of its app's share.
     Room(Waiting),
-    /// It is not to be asked: its app is slow, and has what it may have of slots and room.
-    Declined,
+    /// Nowhere, since it is not to be asked.
+    Unasked(Unasked),
 }
 
 /// One slot, until it is dropped.
@@ -99,7 +100,10 @@ impl Shares {
                 let waits = self.0.meters.wait_for_share();
                 Standing::Room(Waiting { shares, share, ticket, granted, has_slot: false, _waits: waits })
             }
-            Entered::Declined => Standing::Declined,
+            Entered::Declined => {
+                self.0.meters.declined();
+                Standing::Unasked(Unasked::Declined)
+            }
         })
     }
 

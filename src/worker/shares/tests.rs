@@ -59,7 +59,7 @@ async fn walk(login: Login, due: Instant, standing: Standing, told: Arc<Mutex<BT
     let slot = match standing {
         Standing::Slot(slot) => Some(slot),
         Standing::Room(waiting) => timeout(Duration::from_secs(20), waiting.turn()).await.ok(),
-        Standing::Declined => None,
+        Standing::Unasked(_) => None,
     };
     let waited = due.elapsed();
     let Some(slot) = slot else {
