@@ -84,11 +84,14 @@ impl Site {
 
     /// All that was said by all that was started.
     pub(crate) fn logs(&self) -> String {
+        self.log_files().iter().map(|path| fs::read_to_string(path).expect("a log is text")).collect()
+    }
+
+    /// Where that is written, process by process.
+    pub(crate) fn log_files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path()).expect("the folder is ours");
         let logs = entries.map(|entry| entry.expect("an entry").path());
-        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log"))
-            .map(|path| fs::read_to_string(path).expect("a log is text"))
-            .collect()
+        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log")).collect()
     }
 }
 
@@ -140,4 +143,10 @@ pub(crate) async fn get(url: &str) -> Value {
     let client = Client::builder().no_proxy().build().expect("a client");
     let text = client.get(url).send().await.expect("an answer").bytes().await.expect("a body");
     serde_json::from_slice(&text).unwrap_or(Value::Null)
+}
+
+/// The status of what is answered; none where nothing is.
+pub(crate) async fn status_of(url: &str) -> Option<u16> {
+    let client = Client::builder().no_proxy().build().expect("a client");
+    Some(client.get(url).send().await.ok()?.status().as_u16())
 }
