@@ -91,7 +91,7 @@ impl Consumer {
             }
             if let Some(Waiting { body, redelivered, traceparent }) = self.queue.take() {
                 let settler = Some(super::Settler::Memory(Settler(self.queue.clone())));
-                return Some(Delivery { body, redelivered, timestamp: None, traceparent, settler });
+                return Some(Delivery { body, redelivered, timestamp: None, traceparent, owner: None, settler });
             }
             tokio::select! {
                 () = self.queue.0.more.notified() => {}

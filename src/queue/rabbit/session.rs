@@ -93,6 +93,7 @@ impl Supervisor {
             traceparent: envelope::traceparent(properties),
             redelivered: delivery.redelivered,
             timestamp: envelope::timestamp(properties),
+            owner: envelope::owner(properties),
             body: delivery.data,
             settler: Some(queue::Settler::Rabbit(settler)),
         };
