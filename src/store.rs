@@ -101,10 +101,15 @@ pub struct Bound {
 }
 
 impl Claimed {
-    /// Nobody's claim: for a result whose worker is gone. A success is written all the same; a failure, unless somebody
-    /// else has claimed the login since.
-    pub fn nobodys() -> Self {
-        Self { owner: String::new(), asked: 0, unheard: false }
+    /// The claim of a worker that is gone, for its result. A success is written in anyone's name; a failure, unless
+    /// somebody else has claimed the login since.
+    pub fn formerly_of(owner: String) -> Self {
+        Self { owner, asked: 0, unheard: false }
+    }
+
+    /// In whose name the login is claimed.
+    pub fn owner(&self) -> &str {
+        &self.owner
     }
 }
 

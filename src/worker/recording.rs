@@ -71,7 +71,7 @@ impl Worker {
         let recorded = tokio::select! {
             biased;
             recorded = self.write(&result.request_id, claimed, &finished) => recorded,
-            () = hard.cancelled() => self.hand_over(&result.request_id, finished.json.clone()).await?,
+            () = hard.cancelled() => self.hand_over(&result.request_id, claimed, finished.json.clone()).await?,
         };
         std::mem::forget(held);
         Some(recorded)
@@ -90,8 +90,8 @@ impl Worker {
     }
 
     /// Leaves a result to whichever worker can write it.
-    async fn hand_over(&self, id: &RequestId, json: Bytes) -> Option<Recorded> {
-        let held = HeldResult { request_id: id.clone(), json };
+    async fn hand_over(&self, id: &RequestId, claimed: &Claimed, json: Bytes) -> Option<Recorded> {
+        let held = HeldResult { request_id: id.clone(), owner: claimed.owner().to_owned(), json };
         match self.0.queue.hand_over(&held).await {
             Ok(()) => {
                 info!(request_id = %id, "stopped before the result could be written; it was handed over");
