@@ -25,6 +25,7 @@ pub use handed_over::record_handed_over;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
+use crate::machine;
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Queue, Settlement};
 use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
@@ -101,7 +102,7 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
     while let Some(place) = free_place(&free, stop).await {
         let Some(delivery) = consumer.next().await else { break };
         let Some(arrived) = worker.arrive(&delivery, &shares, &stop.soft).await else { break };
-        in_hand.spawn(worker.clone().work_on(delivery, arrived, place, stop.clone()));
+        machine::spawn(&in_hand, worker.clone().work_on(delivery, arrived, place, stop.clone()));
     }
     consumer.give_back();
     in_hand.close();

@@ -94,6 +94,7 @@ impl Consumer {
                 return Some(Delivery { body, redelivered, timestamp: None, traceparent, settler });
             }
             tokio::select! {
+                biased;
                 () = self.queue.0.more.notified() => {}
                 () = self.stop.cancelled() => {}
             }

@@ -180,6 +180,7 @@ impl Asking<'_> {
             }
         };
         let fetched = tokio::select! {
+            biased;
             fetched = fetching => fetched,
             () = self.hard.cancelled() => {
                 self.give_back().await;
@@ -241,6 +242,7 @@ impl Asking<'_> {
     /// Waits before asking again. None: given back after a hard stop.
     async fn pause(&self, pause: Duration) -> Option<()> {
         tokio::select! {
+            biased;
             () = sleep(pause) => Some(()),
             () = self.hard.cancelled() => {
                 self.give_back().await;
