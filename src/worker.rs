@@ -2,14 +2,17 @@
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
 //! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
-//! `asking`, and after that in `recording`; `shares` says who may ask now, and `calls` whom WeChat serves at all.
+//! `asking`, and after that in `recording`; `shares` says who may ask now, `calls` whom WeChat serves at all,
+//! `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a bug of ours.
 
 mod arriving;
 mod asking;
 mod calls;
 mod handed_over;
+mod panicked;
 mod recording;
 mod shares;
+mod worn_out;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,21 +21,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
 use crate::machine;
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Queue, Settlement};
-use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
+use crate::stop_point::StopPoint;
+use crate::store::{Claim, Claimed, Store, StoreAway};
 use crate::token::{App, Tokens};
-use crate::verdict::History;
 use crate::wechat::Client;
 use arriving::{Arrived, Login, Turn};
+use panicked::{Walked, catch_panic};
 use shares::{Shares, Slot};
 
 /// A lease outlasts the longest call by this much: time to send the call and to record its answer.
@@ -167,26 +172,44 @@ impl Worker {
                 warn!(problem, bytes = delivery.body.len(), "a message without a usable request id is a dead letter");
                 Settlement::Dead { reason: problem }
             }
-            Arrived::Login(login, standing) => match self.turn(&login, standing, &stop.soft).await {
-                Some(turn) => self.walk(delivery, &login, &turn, &stop.hard).await,
-                None => Settlement::Requeue,
-            },
+            Arrived::Login(login, standing) => {
+                let mut walked = Walked::default();
+                let walking = async {
+                    match self.turn(&login, standing, &stop.soft).await {
+                        Some(turn) => self.walk(delivery, &login, &turn, &mut walked, &stop.hard).await,
+                        None => Settlement::Requeue,
+                    }
+                };
+                match catch_panic(walking).await {
+                    Some(settlement) => settlement,
+                    None => self.conclude_panicked(delivery, &login, walked, &stop.hard).await,
+                }
+            }
         }
     }
 
     /// Walks one login from its claim to its result. After `hard`, it may also be given back.
-    async fn walk(&self, delivery: &Delivery, login: &Login, turn: &Turn, hard: &CancellationToken) -> Settlement {
-        let Login { id, request, since } = login;
-        let mut history = History::default();
+    async fn walk(
+        &self,
+        delivery: &Delivery,
+        login: &Login,
+        turn: &Turn,
+        Walked { claimed, history }: &mut Walked,
+        hard: &CancellationToken,
+    ) -> Settlement {
+        StopPoint::Share.reached();
         loop {
-            let Some((claimed, leased_until)) = self.claim(id).await else { return Settlement::Ack };
+            let Some((newly_claimed, leased_until)) = self.claim(&login.id).await else { return Settlement::Ack };
+            let claimed = claimed.insert(newly_claimed);
             history.learn(claimed.asked, claimed.unheard);
-            let outcome = match (request, turn) {
+            StopPoint::Claimed.reached();
+            let outcome = match (&login.request, turn) {
                 (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
-                (Ok(request), Turn::Declined) => Some(self.decline(request, &history)),
+                (Ok(request), _) if Self::is_worn_out(delivery, claimed) => Some(self.give_up(request, history)),
+                (Ok(request), Turn::Declined) => Some(self.decline(request, history)),
                 (Ok(request), Turn::Ask(slot)) => {
                     let asking = slot.as_ref().map(Slot::ask);
-                    let outcome = self.conclude(request, delivery, &claimed, leased_until, &mut history, hard).await;
+                    let outcome = self.conclude(request, delivery, claimed, leased_until, history, hard).await;
                     if let (Some(asking), Some(Outcome::Succeeded(_)), 1) = (asking, &outcome, history.asked) {
                         asking.succeeded_at_once();
                     }
@@ -194,17 +217,7 @@ impl Worker {
                 }
             };
             match outcome {
-                Some(outcome) => {
-                    let result = self.result(id, request.as_ref().ok(), outcome, history.asked);
-                    match self.record(&result, &claimed, hard).await {
-                        Some(Recorded::Written) => self.log(&result, delivery, *since),
-                        Some(Recorded::Kept | Recorded::NotMine) => {
-                            debug!(request_id = %id, "concluded by somebody else");
-                        }
-                        None => return Settlement::Requeue,
-                    }
-                    return Settlement::Ack;
-                }
+                Some(outcome) => return self.finish(delivery, login, claimed, outcome, history.asked, hard).await,
                 None if hard.is_cancelled() => return Settlement::Requeue,
                 // The claim is someone else's now; their result is as good.
                 None => {}

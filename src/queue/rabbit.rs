@@ -11,9 +11,11 @@ mod dial;
 mod envelope;
 mod letter;
 mod publish;
+mod returns;
 mod session;
 mod suspects;
 mod topology;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +58,7 @@ pub struct RabbitSettings {
     pub max_length: u32,
     /// How many dead letters are kept; the oldest go first.
     pub dead_max_length: u32,
-    /// How many times a request is delivered before it goes to the dead letters.
+    /// How often a request may come back before it is suspected of ending its workers. The queue allows more.
     pub delivery_limit: u32,
     /// What RabbitMQ's own pages call the connection.
     pub connection_name: String,

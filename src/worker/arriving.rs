@@ -1,5 +1,6 @@
 //! From a delivery to a login that may ask, or is not to: decoding, and waiting for a slot. Nothing is claimed here.
 
+use std::panic::catch_unwind;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::login::{Failure, LoginRequest, Outcome, RequestId, Undecodable, UnixMs};
-use crate::queue::Delivery;
+use crate::queue::{Delivery, Returns};
+use crate::stop_point::StopPoint;
 use crate::verdict::{self, History};
 use crate::worker::Worker;
 use crate::worker::shares::{Shares, Slot, Standing};
@@ -54,13 +56,14 @@ impl Worker {
         soft: &CancellationToken,
     ) -> Option<Arrived> {
         let since = Instant::now();
-        let (id, request) = match LoginRequest::decode(&delivery.body) {
+        let (id, request) = match read(&delivery.body) {
             Ok(request) => (request.request_id.clone(), Ok(dated(request, delivery.timestamp))),
             Err(Undecodable::Invalid { request_id, problem }) => (request_id, Err(problem)),
             Err(Undecodable::Unkeyed { problem }) => return Some(Arrived::Nobodys { problem }),
         };
         let tokens = &self.0.tokens;
-        let standing = match request.as_ref().ok().and_then(|request| tokens.app(request.appid.as_ref())) {
+        let asks = request.as_ref().ok().filter(|_| delivery.returns != Returns::Last);
+        let standing = match asks.and_then(|request| tokens.app(request.appid.as_ref())) {
             None => None,
             Some(app) => tokio::select! {
                 biased;
@@ -116,9 +119,18 @@ impl Worker {
         }
     }
 
-    fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
+    pub(super) fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
         verdict::time_up_at(request, None, clock::now_ms(), self.0.limits.code_life)
     }
+}
+
+/// A body that makes the reading panic must not end the line.
+fn read(body: &[u8]) -> Result<LoginRequest, Undecodable> {
+    let reading = || {
+        StopPoint::Taken.reached();
+        LoginRequest::decode(body)
+    };
+    catch_unwind(reading).unwrap_or(Err(Undecodable::Unkeyed { problem: "reading it panicked" }))
 }
 
 /// The same request with the time that its life is counted from, so that waiting does not move it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quicklogin::login::RequestId;
-use quicklogin::queue::{Queue, RabbitSettings};
+use quicklogin::queue::{Queue, RabbitSettings, Settlement};
 use quicklogin::simulator::{Mint, Step, Then};
 use quicklogin::store::Claim;
 use quicklogin::traceparent::Traceparent;
@@ -127,18 +127,18 @@ async fn a_lapsed_claim_is_not_taken_over_in_a_full_store() {
 
 #[tokio::test]
 async fn a_queue_that_exists_with_other_arguments_is_used_as_it_is() {
-    let fleet = fleet().await;
+    let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     let changed = rabbit_settings(fleet.vhost(), 7);
     let tracker = TaskTracker::new();
     let queue = Queue::rabbit(changed, &tracker).expect("good settings");
-    let request = request(&fleet.tap().code);
-    queue.publish(&request, &Traceparent::generate()).await.expect("the queue takes it");
-    assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
-    let mut consuming = queue.consume(1, CancellationToken::new()).consuming();
-    tokio::time::timeout(SOON, consuming.wait_for(|consuming| *consuming))
-        .await
-        .expect("it consumes")
-        .expect("it lives");
+    queue.publish(&request("code"), &Traceparent::generate()).await.expect("the queue takes it");
+    let mut consumer = queue.consume(1, CancellationToken::new());
+    let delivery = tokio::time::timeout(SOON, consumer.next()).await.expect("in time").expect("a delivery");
+    let logins = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"];
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!((logins().ready, logins().unacked), (0, 1), "the session goes on");
+    delivery.settle(Settlement::Ack).await;
+    eventually("it is acked", async || (logins().ready, logins().unacked) == (0, 0)).await;
 }
 
 /// lapin dials in a thread of its own, which would wait for ever on a peer that accepts and says nothing.
