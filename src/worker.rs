@@ -31,6 +31,7 @@ pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
+use crate::machine;
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Queue, Returns, Settlement};
 use crate::stop_point::StopPoint;
@@ -108,7 +109,7 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
     while let Some(place) = free_place(&free, stop).await {
         let Some(delivery) = consumer.next().await else { break };
         let Some(arrived) = worker.arrive(&delivery, &shares, &stop.soft).await else { break };
-        in_hand.spawn(worker.clone().work_on(delivery, arrived, place, stop.clone()));
+        machine::spawn(&in_hand, worker.clone().work_on(delivery, arrived, place, stop.clone()));
     }
     consumer.give_back();
     in_hand.close();

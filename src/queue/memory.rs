@@ -102,6 +102,7 @@ impl Consumer {
                 });
             }
             tokio::select! {
+                biased;
                 () = self.queue.0.more.notified() => {}
                 () = self.stop.cancelled() => {}
             }

@@ -180,6 +180,7 @@ impl Asking<'_> {
             }
         };
         let fetched = tokio::select! {
+            biased;
             fetched = fetching => fetched,
             () = self.hard.cancelled() => {
                 self.give_back().await;
@@ -244,6 +245,7 @@ impl Asking<'_> {
     async fn pause(&self, pause: Duration) -> Option<()> {
         StopPoint::Pausing.reached();
         tokio::select! {
+            biased;
             () = sleep(pause) => Some(()),
             () = self.hard.cancelled() => {
                 self.give_back().await;
