@@ -1,5 +1,6 @@
 //! From a delivery to a login that may ask, or is not to: decoding, and waiting for a slot. Nothing is claimed here.
 
+use std::panic::catch_unwind;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::login::{LoginRequest, RequestId, Undecodable, UnixMs};
 use crate::queue::{Delivery, Returns};
+use crate::stop_point::StopPoint;
 use crate::verdict;
 use crate::worker::Worker;
 use crate::worker::shares::{Shares, Slot, Standing};
@@ -52,7 +54,7 @@ impl Worker {
         soft: &CancellationToken,
     ) -> Option<Arrived> {
         let since = Instant::now();
-        let (id, request) = match LoginRequest::decode(&delivery.body) {
+        let (id, request) = match read(&delivery.body) {
             Ok(request) => (request.request_id.clone(), Ok(dated(request, delivery.timestamp))),
             Err(Undecodable::Invalid { request_id, problem }) => (request_id, Err(problem)),
             Err(Undecodable::Unkeyed { problem }) => return Some(Arrived::Nobodys { problem }),
@@ -110,6 +112,15 @@ impl Worker {
     pub(super) fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
         verdict::time_up_at(request, None, clock::now_ms(), self.0.limits.code_life)
     }
+}
+
+/// A body that makes the reading panic must not end the line.
+fn read(body: &[u8]) -> Result<LoginRequest, Undecodable> {
+    let reading = || {
+        StopPoint::Taken.reached();
+        LoginRequest::decode(body)
+    };
+    catch_unwind(reading).unwrap_or(Err(Undecodable::Unkeyed { problem: "reading it panicked" }))
 }
 
 /// The same request with the time that its life is counted from, so that waiting does not move it.

@@ -10,6 +10,7 @@ use tracing::debug;
 use crate::clock;
 use crate::login::{LoginRequest, Outcome, UnixMs, WechatAnswer};
 use crate::queue::Delivery;
+use crate::stop_point::StopPoint;
 use crate::store::Claimed;
 use crate::token::{KnownApp, TokenFault};
 use crate::verdict::{self, History, Moment, Stopped, Verdict};
@@ -133,6 +134,7 @@ impl Asking<'_> {
             Some(Err(fault)) => return Tried::Asked(Asked::NoToken(fault)),
             None => return Tried::Over,
         };
+        StopPoint::Token.reached();
         match self.hold_lease().await {
             Lease::Held => Tried::Asked(Asked::Answer(self.ask(token, &probes).await)),
             Lease::StoreAway => Tried::StoreAway,
@@ -178,6 +180,7 @@ impl Asking<'_> {
             }
         };
         let fetched = tokio::select! {
+            biased;
             fetched = fetching => fetched,
             () = self.hard.cancelled() => {
                 self.give_back().await;
@@ -220,8 +223,10 @@ impl Asking<'_> {
     async fn ask(&mut self, token: AccessToken, probes: &Probes<'_>) -> Result<Reply, Fault> {
         let LoginRequest { code, openid, .. } = self.request;
         let began = Instant::now();
+        StopPoint::BeforeAsking.reached();
         self.history.asked += 1;
         let answer = self.worker.0.client.exchange(&token, code, openid.as_ref()).await;
+        StopPoint::Answered.reached();
         self.worker.0.meters.answered(kind(&answer), began.elapsed());
         self.calls.hear(self.app.appid(), &answer, probes, &self.worker.0.meters);
         match &answer {
@@ -238,7 +243,9 @@ impl Asking<'_> {
 
     /// Waits before asking again. None: given back after a hard stop.
     async fn pause(&self, pause: Duration) -> Option<()> {
+        StopPoint::Pausing.reached();
         tokio::select! {
+            biased;
             () = sleep(pause) => Some(()),
             () = self.hard.cancelled() => {
                 self.give_back().await;

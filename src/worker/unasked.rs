@@ -11,6 +11,7 @@ use crate::queue::{Delivery, Settlement};
 use crate::store::{FinishedResult, Unclaimed};
 use crate::verdict::{self, History};
 use crate::worker::arriving::{Login, Turn};
+use crate::worker::panicked::Walked;
 use crate::worker::{Worker, store_away, unasked};
 
 /// What a declined login's result says.
@@ -72,6 +73,7 @@ impl Worker {
         delivery: &Delivery,
         login: &Login,
         why: Unasked,
+        walked: &mut Walked,
         hard: &CancellationToken,
     ) -> Settlement {
         let outcome = self.unasked_outcome(why, login, &History::default());
@@ -86,7 +88,7 @@ impl Worker {
                 Ok(Unclaimed::Recorded) if failures > 0 => self.log(&result, delivery, login.since),
                 Ok(Unclaimed::Recorded) => debug!(request_id = %login.id, "concluded by somebody else"),
                 Ok(Unclaimed::Claimed) => {
-                    return Box::pin(self.walk(delivery, login, &Turn::Unasked(why), hard)).await;
+                    return Box::pin(self.walk(delivery, login, &Turn::Unasked(why), walked, hard)).await;
                 }
                 Err(fault) => {
                     store_away(&login.id, &fault, &mut failures).await;
