@@ -48,6 +48,9 @@ const LEASE_MARGIN: Duration = Duration::from_millis(1500);
 const CLAIM_KEPT_AFTER: Duration = Duration::from_secs(60);
 /// How often a worker looks whether the one that is asking has finished.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Also where slots are few, so many deliveries may be in hand: those that need no slot come and go as fast as the
+/// broker's round trips let them, and those behind them may be in a hurry.
+const FEWEST_PLACES: usize = 64;
 /// From the hard stop to the end of everything in hand.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pauses while the store is away.
@@ -121,7 +124,7 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
 
 /// How many deliveries are in hand at most: one in each slot, and those that wait for one or need none.
 fn places(slots: usize) -> usize {
-    slots + shares::room(slots)
+    (slots + shares::room(slots)).max(FEWEST_PLACES)
 }
 
 async fn free_place(free: &Arc<Semaphore>, stop: &Stop) -> Option<OwnedSemaphorePermit> {

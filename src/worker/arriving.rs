@@ -74,10 +74,7 @@ impl Worker {
     async fn enter(&self, request: &LoginRequest, shares: &Shares) -> Standing {
         let tokens = &self.0.tokens;
         let Some(app) = tokens.app(request.appid.as_ref()) else { return Standing::Unasked(Unasked::Unservable) };
-        if self.time_left(request).is_zero() {
-            return Standing::Unasked(Unasked::TooLate);
-        }
-        shares.enter(app.appid(), tokens.is_only_one()).await
+        shares.enter(app.appid(), tokens.is_only_one(), Instant::now() + self.time_left(request)).await
     }
 
     /// Waits for the login's turn, no longer than it would be asked again and again; while the store is away, that does
@@ -88,13 +85,17 @@ impl Worker {
             Standing::Unasked(why) => return Some(Turn::Unasked(why)),
             Standing::Room(waiting) => waiting,
         };
+        let time_left = || login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
         let mut turn = pin!(waiting.turn());
         loop {
-            let left = login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
+            let left = time_left();
             tokio::select! {
                 biased;
                 () = soft.cancelled() => return None,
-                slot = &mut turn => return Some(Turn::Ask(slot)),
+                slot = &mut turn => return Some(match slot.is_too_late(time_left()) {
+                    true => Turn::Unasked(Unasked::TooLate),
+                    false => Turn::Ask(slot),
+                }),
                 () = sleep(self.0.limits.patience.min(left)) => {}
             }
             if left <= self.0.limits.patience || self.0.store.check_writable().await.is_ok() {

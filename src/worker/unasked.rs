@@ -17,6 +17,9 @@ use crate::worker::{Worker, store_away, unasked};
 /// What a declined login's result says.
 const SHARE_TAKEN: &str = "the app's share of this worker is taken by logins that wait for WeChat";
 
+/// What the result of a login says that is concluded before its time is up.
+const TOO_LITTLE_TIME: &str = "less time was left than a call takes at the moment, and others wait that have more";
+
 /// Why a login is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unasked {
@@ -36,9 +39,20 @@ impl Worker {
         match (&login.request, why) {
             (Err(problem), _) => unasked(Reason::InvalidRequest, problem),
             (Ok(request), Unasked::Unservable) => no_such_app(request),
-            (Ok(_), Unasked::TooLate) => verdict::time_up(history, true),
+            (Ok(request), Unasked::TooLate) => self.too_late_outcome(request, history),
             (Ok(request), Unasked::WornOut) => self.give_up(request, history),
             (Ok(request), Unasked::Declined) => self.declined_outcome(request, history),
+        }
+    }
+
+    /// It counts as expired a moment before it is.
+    fn too_late_outcome(&self, request: &LoginRequest, history: &History) -> Outcome {
+        let in_time = clock::now_ms() < self.time_up_at(request);
+        match verdict::time_up(history, true) {
+            Outcome::Failed(failure) if in_time => {
+                Outcome::Failed(Failure { detail: Some(TOO_LITTLE_TIME.to_owned()), ..failure })
+            }
+            outcome => outcome,
         }
     }
 
