@@ -49,6 +49,7 @@ pub(super) enum Entered {
 }
 
 /// How long it took, of a login that had its phone number by its first asking.
+#[derive(Clone, Copy)]
 pub(super) struct Success {
     /// Since it began to wait for WeChat.
     pub(super) of_asking: Duration,

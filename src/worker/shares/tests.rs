@@ -210,8 +210,7 @@ async fn burst(slots: usize, every: Duration, logins: u32, time: Duration) -> [u
     }
     tasks.close();
     tasks.wait().await;
-    let counts = *counts.lock().expect("nobody panics");
-    counts
+    *counts.lock().expect("nobody panics")
 }
 
 #[tokio::test(start_paused = true)]
