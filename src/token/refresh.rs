@@ -71,10 +71,10 @@ impl Tokens {
         }
     }
 
-    /// One at a time within this worker; those who waited take what the first one brought. While no token can be had, one
-    /// probes and the others are told at once.
+    /// One at a time within this worker; those who waited take what the first one brought. While no token can be had, all
+    /// are told at once, but for the one that probes and those that come meanwhile: they wait for what it brings.
     async fn fetch_in_turn(self, app: KnownApp, wanted: Wanted) -> Result<AccessToken, TokenFault> {
-        if let Some(fault) = app.0.fetching.stopped(Instant::now()).filter(|_| !wanted.is_an_order()) {
+        if let Some(fault) = app.0.fetching.rests(Instant::now()).filter(|_| !wanted.is_an_order()) {
             return self.take_shared(&app, &wanted).await.ok_or(fault);
         }
         let _turn = app.0.turn.lock().await;
