@@ -9,6 +9,7 @@ mod arriving;
 mod asking;
 mod calls;
 mod handed_over;
+mod recent;
 mod recording;
 mod shares;
 mod worn_out;
@@ -24,6 +25,7 @@ use tracing::{debug, info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use recent::Recent;
 pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub client: Client,
     /// What WeChat lets each app do, as far as it was heard.
     pub calls: Calls,
+    /// Which logins have their result, as far as this worker remembers.
+    pub recent: Recent,
     /// How long logins may take.
     pub limits: Limits,
     /// Seals phone numbers, where results are encrypted.
@@ -169,6 +173,10 @@ impl Worker {
                 warn!(problem, bytes = delivery.body.len(), "a message without a usable request id is a dead letter");
                 Settlement::Dead { reason: problem }
             }
+            Arrived::Recorded(id) => {
+                debug!(request_id = %id, "recorded here before its ack was lost");
+                Settlement::Ack
+            }
             Arrived::Login(login, standing) => match self.turn(&login, standing, &stop.soft).await {
                 Some(turn) => self.walk(delivery, &login, &turn, &stop.hard).await,
                 None => Settlement::Requeue,
@@ -202,6 +210,7 @@ impl Worker {
                     let result = self.result(id, request.as_ref().ok(), outcome, history.asked);
                     match self.record(&result, &claimed, hard).await {
                         Some(Recorded::Written) => {
+                            self.0.recent.remember(id);
                             self.log(&result, delivery, *since);
                             if worn_out {
                                 return Settlement::Dead { reason: WORN_OUT };

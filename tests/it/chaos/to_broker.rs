@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use quicklogin::simulator::{Mint, Step};
 use tokio::time::sleep;
 
-use crate::support::fleet::{Fleet, Ground, Plan, Roads};
+use crate::support::fleet::{APP, Fleet, Ground, Plan, Roads, eventually, request};
 use crate::support::logins::Load;
+use crate::support::rabbit::Broker;
 use crate::support::road::{Road, Way};
 
 async fn fleet() -> Fleet {
@@ -53,6 +55,33 @@ async fn a_network_to_rabbitmq_that_is_slow_and_cuts_everything_into_pieces_lose
         road.narrow(100_000);
     }
     Load::default().through(&fleet, async || {}).await.all_succeeded();
+}
+
+/// Acks that are lost on the way are not told of, and each login comes again.
+#[tokio::test]
+async fn a_worker_whose_acks_are_lost_acks_again_without_asking_wechat_or_redis() {
+    let fleet =
+        Plan { heartbeat_s: None, workers: 1, by_roads: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let slow = Mint::of(APP).script([Step::normal().late_ms(500)]);
+    let requests: Vec<_> = (0..20).map(|_| request(&fleet.tap_with(&slow).code)).collect();
+    for request in &requests {
+        fleet.publish(request).await;
+    }
+    eventually("all are being asked", async || fleet.asked_for_phones() == 20).await;
+    let road = fleet.roads.consuming();
+    road.swallow(Way::There);
+    for request in &requests {
+        assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+        fleet.redis().cli(&["DEL", &format!("quicklogin:result:{{{}}}", request.request_id)]);
+    }
+    let logins = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"];
+    assert_eq!(logins().unacked, 20, "no ack has come");
+    fleet.redis().freeze();
+    road.mend();
+    road.reset();
+    eventually("all are acked", async || (logins().ready, logins().unacked) == (0, 0)).await;
+    assert_eq!(fleet.asked_for_phones(), 20, "each once");
+    fleet.redis().thaw();
 }
 
 #[tokio::test]

@@ -276,6 +276,7 @@ impl Fleet {
             tokens,
             client,
             calls: worker::Calls::default(),
+            recent: worker::Recent::default(),
             limits: self.plan.limits,
             sealing: None,
             simulated: false,
