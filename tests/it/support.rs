@@ -4,8 +4,8 @@
 //! a server; it fails, and says how to install one.
 
 pub(crate) mod amqp;
-
 pub(crate) mod fleet;
+pub(crate) mod line;
 pub(crate) mod logins;
 pub(crate) mod process;
 pub(crate) mod program;
