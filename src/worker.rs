@@ -11,6 +11,7 @@ mod asking;
 mod calls;
 mod handed_over;
 mod panicked;
+mod recent;
 mod recording;
 mod shares;
 mod unasked;
@@ -23,10 +24,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use recent::Recent;
 pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
@@ -83,6 +85,8 @@ pub struct Parts {
     pub client: Client,
     /// What WeChat lets each app do, as far as it was heard.
     pub calls: Calls,
+    /// Which logins have their result, as far as this worker remembers.
+    pub recent: Recent,
     /// How long logins may take.
     pub limits: Limits,
     /// Seals phone numbers, where results are encrypted.
@@ -176,6 +180,10 @@ impl Worker {
             Arrived::Nobodys { problem } => {
                 warn!(problem, bytes = delivery.body.len(), "a message without a usable request id is a dead letter");
                 Settlement::Dead { reason: problem }
+            }
+            Arrived::Recorded(id) => {
+                debug!(request_id = %id, "recorded here before its ack was lost");
+                Settlement::Ack
             }
             Arrived::Login(login, standing) => {
                 let mut walked = Walked::default();

@@ -92,9 +92,20 @@ impl Process {
         let (store, meters) = (opened.store.clone(), self.meters.clone());
         let tokens = self.tokens(apps, &store, &client);
         let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
-        let calls = worker::Calls::default();
+        let (calls, recent) = (worker::Calls::default(), worker::Recent::default());
         let queue = opened.queue.clone();
-        Ok(Worker::new(worker::Parts { store, queue, tokens, client, calls, limits, sealing, simulated, meters }))
+        Ok(Worker::new(worker::Parts {
+            store,
+            queue,
+            tokens,
+            client,
+            calls,
+            recent,
+            limits,
+            sealing,
+            simulated,
+            meters,
+        }))
     }
 
     /// What is allowed, and yet hardly ever meant.

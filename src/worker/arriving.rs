@@ -23,6 +23,8 @@ pub(super) enum Arrived {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A login whose result this worker has recorded, and whose ack was lost.
+    Recorded(RequestId),
     /// A login, and where it stands.
     Login(Login, Standing),
 }
@@ -59,6 +61,9 @@ impl Worker {
             Err(Undecodable::Invalid { request_id, problem }) => (request_id, Err(problem)),
             Err(Undecodable::Unkeyed { problem }) => return Some(Arrived::Nobodys { problem }),
         };
+        if delivery.redelivered && self.0.recent.has(&id) {
+            return Some(Arrived::Recorded(id));
+        }
         let standing = match &request {
             Err(_) => Standing::Unasked(Unasked::Unservable),
             Ok(_) if delivery.returns == Returns::Last => Standing::Unasked(Unasked::WornOut),

@@ -28,7 +28,7 @@ impl Worker {
         let result = self.result(&login.id, request, outcome, attempts);
         let Some(recorded) = self.record(&result, claimed, hard).await else { return Settlement::Requeue };
         match recorded {
-            Recorded::Written => self.log(&result, delivery, login.since),
+            Recorded::Written => self.tell(&result, delivery, login.since),
             Recorded::Kept | Recorded::NotMine => debug!(request_id = %login.id, "concluded by somebody else"),
         }
         StopPoint::Recorded.reached();
@@ -104,7 +104,9 @@ impl Worker {
         }
     }
 
-    pub(super) fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
+    /// Keeps in mind that the result is written, counts it, and logs it.
+    pub(super) fn tell(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
+        self.0.recent.remember(&result.request_id);
         self.0.meters.concluded(result.outcome.as_str());
         let answer = match &result.outcome {
             Outcome::Failed(failure) => failure.answer.as_ref(),

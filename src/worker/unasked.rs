@@ -83,9 +83,9 @@ impl Worker {
         let mut failures = 0;
         loop {
             match self.0.store.record_unclaimed(&login.id, &failure).await {
-                Ok(Unclaimed::Written) => self.log(&result, delivery, login.since),
+                Ok(Unclaimed::Written) => self.tell(&result, delivery, login.since),
                 // After a try whose answer was lost, what is there already is our own.
-                Ok(Unclaimed::Recorded) if failures > 0 => self.log(&result, delivery, login.since),
+                Ok(Unclaimed::Recorded) if failures > 0 => self.tell(&result, delivery, login.since),
                 Ok(Unclaimed::Recorded) => debug!(request_id = %login.id, "concluded by somebody else"),
                 Ok(Unclaimed::Claimed) => {
                     return Box::pin(self.walk(delivery, login, &Turn::Unasked(why), walked, hard)).await;

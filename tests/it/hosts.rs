@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::door::Door;
 use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, app_id, client_settings, eventually, request};
 use crate::support::process::free_port;
 use crate::support::program::Site;
+use crate::support::road::Road;
 
-fn with_doors(doors: usize) -> Plan {
-    Plan { doors, ..Plan::on(Ground::Embedded) }
+fn with_hosts(wechat_hosts: usize) -> Plan {
+    Plan { wechat_hosts, ..Plan::on(Ground::Embedded) }
 }
 
 /// A code whose button does this becomes its number, by asking so often.
@@ -45,9 +45,9 @@ async fn where_hosts_refuse_codes_and_tokens_go_to_the_next_and_each_code_once()
     let sources: [fn(&AppId, AppSecret) -> Source; 2] =
         [|_, secret| Source::Stable { secret, may_force: false }, |_, secret| Source::Classic { secret }];
     for (source, expected) in sources.into_iter().zip([(1, 0), (0, 1)]) {
-        let mut fleet = Plan { source, ..with_doors(3) }.start().await;
-        fleet.doors[0].shut().await;
-        fleet.doors[1].shut().await;
+        let fleet = Plan { source, ..with_hosts(3) }.start().await;
+        fleet.roads.wechat[0].shut().await;
+        fleet.roads.wechat[1].shut().await;
         let taps = fleet.simulator.mint_many(&Mint::of(APP), 50).expect("the simulator knows the app");
         let requests: Vec<_> = taps.iter().map(|tap| request(&tap.code)).collect();
         for request in &requests {
@@ -66,7 +66,7 @@ async fn where_hosts_refuse_codes_and_tokens_go_to_the_next_and_each_code_once()
 
 #[tokio::test]
 async fn no_other_host_is_asked_once_a_request_may_have_been_sent() {
-    let mut fleet = with_doors(2).start().await;
+    let fleet = with_hosts(2).start().await;
     // From the second on, on a connection that was used before.
     succeeds(&fleet, [], 1).await;
     let answers =
@@ -78,49 +78,49 @@ async fn no_other_host_is_asked_once_a_request_may_have_been_sent() {
         let tap = fleet.tap_with(&Mint::of(APP).script([step.into()]));
         assert_eq!(fails(&fleet, &tap.code).await, (Reason::InDoubt, Advice::NewCode, 2));
     }
-    assert_eq!(fleet.doors[1].taken(), 0);
-    fleet.doors[0].shut().await;
+    assert_eq!(fleet.roads.wechat[1].taken(), 0);
+    fleet.roads.wechat[0].shut().await;
     connections_end(&fleet).await;
     succeeds(&fleet, [], 1).await;
-    assert!(fleet.doors[1].taken() > 0, "it was there all the time");
+    assert!(fleet.roads.wechat[1].taken() > 0, "it was there all the time");
 }
 
 #[tokio::test]
 async fn a_silent_host_is_asked_again_and_no_other() {
-    let mut fleet = Plan { call_timeout: Duration::from_millis(700), ..with_doors(2) }.start().await;
+    let fleet = Plan { call_timeout: Duration::from_millis(700), ..with_hosts(2) }.start().await;
     succeeds(&fleet, [], 1).await;
-    fleet.doors[0].fall_silent().await;
+    fleet.roads.wechat[0].fall_silent().await;
     connections_end(&fleet).await;
-    let before = fleet.doors[0].taken();
+    let before = fleet.roads.wechat[0].taken();
     let tap = fleet.tap();
     let (reason, advice, attempts) = fails(&fleet, &tap.code).await;
     assert_eq!((reason, advice), (Reason::InDoubt, Advice::NewCode));
     assert!(attempts >= 2, "{attempts}");
-    assert_eq!((fleet.doors[0].taken() - before, fleet.doors[1].taken()), (attempts as usize, 0));
+    assert_eq!((fleet.roads.wechat[0].taken() - before, fleet.roads.wechat[1].taken()), (attempts as usize, 0));
 }
 
 #[tokio::test]
 async fn a_host_that_comes_back_is_preferred_again() {
-    let mut fleet = with_doors(2).start().await;
-    fleet.doors[0].shut().await;
+    let fleet = with_hosts(2).start().await;
+    fleet.roads.wechat[0].shut().await;
     succeeds(&fleet, [], 1).await;
-    fleet.doors[0].open().await;
-    let before = fleet.doors[0].taken();
+    fleet.roads.wechat[0].open().await;
+    let before = fleet.roads.wechat[0].taken();
     eventually("the first host is asked", async || {
         succeeds(&fleet, [], 1).await;
-        fleet.doors[0].taken() > before
+        fleet.roads.wechat[0].taken() > before
     })
     .await;
-    fleet.doors[1].shut().await;
+    fleet.roads.wechat[1].shut().await;
     succeeds(&fleet, [], 1).await;
 }
 
 #[tokio::test]
 async fn all_hosts_down_is_unavailable_and_spends_no_code() {
-    let mut fleet = with_doors(3).start().await;
+    let fleet = with_hosts(3).start().await;
     succeeds(&fleet, [], 1).await;
-    for door in &mut fleet.doors {
-        door.shut().await;
+    for road in &fleet.roads.wechat {
+        road.shut().await;
     }
     connections_end(&fleet).await;
     let tap = fleet.tap();
@@ -129,33 +129,33 @@ async fn all_hosts_down_is_unavailable_and_spends_no_code() {
     assert_eq!((reason, advice), (Reason::Unavailable, Advice::TryLater));
     assert!(attempts > 1 && began.elapsed() > Duration::from_secs(1), "to the end of the patience: {attempts}");
     assert_eq!(fleet.asked_for_phones(), 1);
-    for door in &mut fleet.doors {
-        door.open().await;
+    for road in &fleet.roads.wechat {
+        road.open().await;
     }
     assert_eq!(fleet.login(&tap.code).await.outcome.as_str(), "succeeded", "the code is as good as before");
 }
 
-/// A simulator behind doors, and a client of theirs that asks for tokens.
+/// A simulator behind roads, and a client of theirs that asks for tokens.
 struct Street {
     simulator: Simulator,
-    doors: Vec<Door>,
+    roads: Vec<Road>,
     connect_timeout: Duration,
     client: Client,
     _serving: DropGuard,
 }
 
 impl Street {
-    async fn of(doors: usize, connect_timeout: Duration, timeout: Duration) -> Self {
+    async fn of(hosts: usize, connect_timeout: Duration, timeout: Duration) -> Self {
         let simulator = Simulator::new(&SimulatorOptions::default());
         simulator.put_app(AppChange::new(APP, SECRET)).expect("a good app");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
         let stop = CancellationToken::new();
         tokio::spawn(simulator.clone().serve(listener, stop.clone()));
-        let doors = Door::several_to(address, doors).await;
-        let urls: Vec<_> = doors.iter().map(Door::url).collect();
+        let roads = Road::several_to(address, hosts).await;
+        let urls: Vec<_> = roads.iter().map(Road::url).collect();
         let client = Client::new(&client_settings(&urls, connect_timeout, timeout)).expect("a client");
-        Self { simulator, doors, connect_timeout, client, _serving: stop.drop_guard() }
+        Self { simulator, roads, connect_timeout, client, _serving: stop.drop_guard() }
     }
 
     /// So many calls at once; all must succeed. How many of them waited for a connection in vain.
@@ -179,16 +179,16 @@ async fn call(client: &Client) -> (Result<TokenReply, Fault>, Duration) {
 
 #[tokio::test]
 async fn a_host_that_swallows_connections_is_waited_for_by_one_call_and_then_by_one_at_a_time() {
-    let mut street = Street::of(2, Duration::from_millis(1500), Duration::from_secs(8)).await;
-    street.doors[0].swallow().await;
+    let street = Street::of(2, Duration::from_millis(1500), Duration::from_secs(8)).await;
+    street.roads[0].vanish().await;
     assert_eq!(street.waited_of(1).await, 1);
     assert_eq!(street.waited_of(30).await, 0, "it is left alone");
     // Its pause is over now, which was a second at most.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(street.waited_of(30).await, 1, "one looks, and the others do not wait for it");
-    street.doors[0].open().await;
-    let before = street.doors[0].taken();
-    eventually("it is used again", async || street.waited_of(1).await == 0 && street.doors[0].taken() > before).await;
+    street.roads[0].open().await;
+    let before = street.roads[0].taken();
+    eventually("it is used again", async || street.waited_of(1).await == 0 && street.roads[0].taken() > before).await;
     assert_eq!(street.simulator.asked().stable_token.calls, street.simulator.asked().stable_token.answered);
 }
 
@@ -202,9 +202,9 @@ async fn a_call_ends_in_its_time_however_many_hosts_are_dead_and_is_surely_unsen
         (400, [false; 3], 0),
     ] {
         let connect_timeout = Duration::from_millis(connect_ms);
-        let mut street = Street::of(3, connect_timeout, timeout).await;
-        for (door, swallows) in street.doors.iter_mut().zip(swallowing) {
-            if swallows { door.swallow().await } else { door.shut().await }
+        let street = Street::of(3, connect_timeout, timeout).await;
+        for (road, swallows) in street.roads.iter().zip(swallowing) {
+            if swallows { road.vanish().await } else { road.shut().await }
         }
         for _ in 0..2 {
             let (heard, took) = call(&street.client).await;
@@ -217,20 +217,20 @@ async fn a_call_ends_in_its_time_however_many_hosts_are_dead_and_is_surely_unsen
 #[tokio::test]
 async fn what_one_host_took_of_a_calls_time_the_next_has_less() {
     let (connect_timeout, timeout) = (Duration::from_millis(1000), Duration::from_millis(2500));
-    let mut street = Street::of(3, connect_timeout, timeout).await;
-    street.doors[0].swallow().await;
-    street.doors[1].fall_silent().await;
+    let street = Street::of(3, connect_timeout, timeout).await;
+    street.roads[0].vanish().await;
+    street.roads[1].fall_silent().await;
     let (heard, took) = call(&street.client).await;
     assert!(matches!(heard, Err(Fault::Unheard(_))), "{heard:?}");
     assert!(took >= timeout && took < timeout + connect_timeout, "{took:?}");
-    assert_eq!((street.doors[1].taken(), street.doors[2].taken()), (1, 0));
+    assert_eq!((street.roads[1].taken(), street.roads[2].taken()), (1, 0));
 }
 
 #[tokio::test]
 async fn the_program_uses_the_hosts_of_its_settings_and_tells_each_change_once() {
-    let mut street = Street::of(2, Duration::from_secs(1), Duration::from_secs(4)).await;
-    street.doors[0].shut().await;
-    let [first, second] = [0, 1].map(|n| street.doors[n].url());
+    let street = Street::of(2, Duration::from_secs(1), Duration::from_secs(4)).await;
+    street.roads[0].shut().await;
+    let [first, second] = [0, 1].map(|n| street.roads[n].url());
     let gateway = format!("127.0.0.1:{}", free_port());
     let site = Site::with(&format!(
         "gateway.listen = \"{gateway}\"\nwechat.base_url = \"{first}\"\nwechat.hosts = [\"api2\", \"{second}\"]\n\
@@ -250,7 +250,7 @@ async fn the_program_uses_the_hosts_of_its_settings_and_tells_each_change_once()
     for _ in 0..3 {
         succeeds().await;
     }
-    street.doors[0].open().await;
+    street.roads[0].open().await;
     eventually("it is well again", async || {
         succeeds().await;
         process.said().contains("a host of WeChat's is well again")

@@ -1,6 +1,7 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
 mod authorizers;
+mod chaos;
 mod dead_letters;
 mod external;
 mod forgotten;
@@ -22,6 +23,7 @@ mod reconnect;
 mod redis_tls;
 mod redis_topologies;
 mod reload;
+mod roads;
 mod secrecy;
 mod shares;
 mod store_faults;

@@ -4,12 +4,13 @@
 //! a server; it fails, and says how to install one.
 
 pub(crate) mod amqp;
-pub(crate) mod door;
 pub(crate) mod fleet;
 pub(crate) mod line;
+pub(crate) mod logins;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod push;
 pub(crate) mod rabbit;
 pub(crate) mod redis;
+pub(crate) mod road;
 pub(crate) mod topologies;

@@ -178,6 +178,7 @@ fn assemble(world: &Arc<World>, machine: &Arc<SimulatedMachine>, stop: &Stop) ->
         tokens,
         client,
         calls: Calls::default(),
+        recent: worker::Recent::default(),
         limits: Limits {
             code_life: Duration::from_millis(setup.code_life_ms),
             patience: Duration::from_millis(setup.patience_ms),

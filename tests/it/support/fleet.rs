@@ -1,6 +1,9 @@
 //! A whole fleet in one process: simulator, workers, gateway, on either backend, over real sockets.
 
+mod roads;
+
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,9 +27,11 @@ use quicklogin::wechat::push::MessageKeys;
 use quicklogin::wechat::{Client, ClientSettings};
 use quicklogin::worker::{self, Limits, Stop, Worker};
 
-use crate::support::door::Door;
+pub(crate) use self::roads::Roads;
+use self::roads::Who;
 use crate::support::rabbit::{Broker, Vhost};
 use crate::support::redis::Redis;
+use crate::support::road::Road;
 use crate::support::topologies::Cluster;
 
 /// The app that is configured unless a test says otherwise.
@@ -66,7 +71,9 @@ pub(crate) struct Plan {
     pub(crate) max_length: u32,
     /// How often a request may come back.
     pub(crate) delivery_limit: u32,
-    /// Where the queue is, if not in a vhost of the fleet's own on the broker of all tests.
+    /// RabbitMQ, where it is not the broker of all tests.
+    pub(crate) broker: Option<Arc<Broker>>,
+    /// Where the queue is there already.
     pub(crate) vhost: Option<Vhost>,
     /// The store, where it is none that the fleet is to start.
     pub(crate) store: Option<RedisSettings>,
@@ -74,8 +81,14 @@ pub(crate) struct Plan {
     pub(crate) durable_store: bool,
     /// Nothing answers at WeChat's address.
     pub(crate) wechat_unreachable: bool,
-    /// WeChat has so many hosts, each a door to the simulator.
-    pub(crate) doors: usize,
+    /// WeChat has so many hosts, each a road to the simulator.
+    pub(crate) wechat_hosts: usize,
+    /// RabbitMQ, Redis and WeChat are reached by roads.
+    pub(crate) by_roads: bool,
+    /// How often RabbitMQ and fleet tell each other that they live, in seconds.
+    pub(crate) heartbeat_s: Option<u16>,
+    /// Where RabbitMQ is, if not at one address.
+    pub(crate) broker_url: Option<String>,
 }
 
 impl Plan {
@@ -97,16 +110,24 @@ impl Plan {
             max_waiting: 1000,
             max_length: 100_000,
             delivery_limit: 20,
+            broker: None,
             vhost: None,
             store: (ground == Ground::RabbitAndCluster).then(shared_cluster),
             durable_store: false,
             wechat_unreachable: false,
-            doors: 0,
+            wechat_hosts: 0,
+            by_roads: false,
+            heartbeat_s: None,
+            broker_url: None,
         }
     }
 
     pub(crate) async fn start(self) -> Fleet {
         Fleet::start(self).await
+    }
+
+    fn broker(&self) -> &Broker {
+        self.broker.as_deref().unwrap_or_else(|| Broker::shared())
     }
 }
 
@@ -119,8 +140,8 @@ pub(crate) struct Fleet {
     /// RabbitMQ, and Redis where the fleet has started it.
     pub(crate) servers: Option<(Vhost, Option<Redis>)>,
     pub(crate) meters: Meters,
-    /// WeChat's hosts, where the plan wants several.
-    pub(crate) doors: Vec<Door>,
+    /// As far as the plan wants any.
+    pub(crate) roads: Roads,
     plan: Plan,
     /// Where WeChat is.
     base_urls: Vec<String>,
@@ -143,11 +164,6 @@ impl Fleet {
         let (stop, tracker) = (Stop::default(), TaskTracker::new());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
-        let doors = Door::several_to(address, plan.doors).await;
-        let base_urls = match doors.is_empty() {
-            true => vec![format!("http://{address}")],
-            false => doors.iter().map(Door::url).collect(),
-        };
         if plan.wechat_unreachable {
             drop(listener);
         } else {
@@ -157,11 +173,16 @@ impl Fleet {
             Ground::Embedded => None,
             Ground::RabbitAndRedis | Ground::RabbitAndCluster => {
                 let redis = || if plan.durable_store { Redis::start_durable() } else { Redis::start() };
-                let vhost = plan.vhost.clone().unwrap_or_else(|| Broker::shared().vhost());
+                let vhost = plan.vhost.clone().unwrap_or_else(|| plan.broker().vhost());
                 Some((vhost, plan.store.is_none().then(redis)))
             }
         };
-        let (queue, store) = open(&plan, servers.as_ref(), &tracker, &stop);
+        let roads = Roads::of(&plan, address, servers.as_ref()).await;
+        let base_urls = match roads.wechat.as_slice() {
+            [] => vec![format!("http://{address}")],
+            roads => roads.iter().map(Road::url).collect(),
+        };
+        let (queue, store) = open(&plan, &roads, servers.as_ref(), Who::Gateway, &tracker, &stop);
         let mut fleet = Self {
             simulator,
             queue,
@@ -169,7 +190,7 @@ impl Fleet {
             url: String::new(),
             servers,
             meters: Meters::new(),
-            doors,
+            roads,
             plan,
             base_urls,
             workers: vec![],
@@ -214,7 +235,7 @@ impl Fleet {
         let stop = Stop::default();
         let (queue, store) = match &self.servers {
             None => (self.queue.clone(), self.store.clone()),
-            some => open(&self.plan, some.as_ref(), &self.tracker, &stop),
+            some => open(&self.plan, &self.roads, some.as_ref(), Who::Worker, &self.tracker, &stop),
         };
         let worker = self.worker(queue.clone(), store);
         let consumer = queue.consume(Worker::prefetch(self.plan.slots as u16), stop.soft.clone());
@@ -255,6 +276,7 @@ impl Fleet {
             tokens,
             client,
             calls: worker::Calls::default(),
+            recent: worker::Recent::default(),
             limits: self.plan.limits,
             sealing: None,
             simulated: false,
@@ -323,6 +345,10 @@ impl Fleet {
         self.simulator.asked_without_codes().phone.calls
     }
 
+    pub(crate) fn broker(&self) -> &Broker {
+        self.plan.broker()
+    }
+
     pub(crate) fn vhost(&self) -> &Vhost {
         &self.servers.as_ref().expect("a fleet on RabbitMQ and Redis").0
     }
@@ -344,15 +370,19 @@ impl Drop for Fleet {
     }
 }
 
-fn open(plan: &Plan, servers: Option<&(Vhost, Option<Redis>)>, tracker: &TaskTracker, stop: &Stop) -> (Queue, Store) {
+fn open(
+    plan: &Plan,
+    roads: &Roads,
+    servers: Option<&(Vhost, Option<Redis>)>,
+    who: Who,
+    tracker: &TaskTracker,
+    stop: &Stop,
+) -> (Queue, Store) {
     let backend = match servers {
         None => Backend::Embedded,
         Some((vhost, redis)) => Backend::Fleet {
-            rabbitmq: Box::new(RabbitSettings {
-                delivery_limit: plan.delivery_limit,
-                ..rabbit_settings(vhost, plan.max_length)
-            }),
-            redis: redis.as_ref().map(redis_settings).or(plan.store.clone()).expect("started, or in the plan"),
+            rabbitmq: Box::new(roads.rabbit_settings(plan, vhost, who)),
+            redis: roads.redis_settings(plan, redis.as_ref()),
         },
     };
     let (queue, store) = backend.open(tracker, &stop.hard).expect("good settings");

@@ -39,6 +39,7 @@ pub(crate) struct Broker {
 pub(crate) struct Vhost {
     name: String,
     url: String,
+    port: u16,
 }
 
 impl Vhost {
@@ -50,6 +51,15 @@ impl Vhost {
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
+
+    /// The same by way of another port.
+    pub(crate) fn url_at(&self, port: u16) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{port}/{}", self.name)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 /// What is in a queue at this moment, and how many consume it.
@@ -58,6 +68,13 @@ pub(crate) struct Depth {
     pub(crate) ready: u64,
     pub(crate) unacked: u64,
     pub(crate) consumers: u64,
+}
+
+/// Why RabbitMQ takes no more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Alarm {
+    Memory,
+    Disk,
 }
 
 impl Broker {
@@ -97,8 +114,8 @@ impl Broker {
             r#"rabbit_vhost:add(<<"{name}">>, <<"test">>),
                rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>)"#
         ));
-        let url = format!("amqp://guest:guest@127.0.0.1:{}/{name}", self.node.port);
-        Vhost { name, url }
+        let port = self.node.port;
+        Vhost { url: format!("amqp://guest:guest@127.0.0.1:{port}/{name}"), name, port }
     }
 
     /// Evaluates Erlang inside the broker and returns the value as Erlang writes it. Panics on an exception.
@@ -139,11 +156,31 @@ impl Broker {
 
     /// The same for one vhost, which is harmless on the shared broker.
     pub(crate) fn close_connections(&self, vhost: &Vhost) {
-        let name = &vhost.name;
-        self.eval(&format!(
-            r#"[rabbit_networking:close_connection(P, "test") || [{{pid, P}}, {{vhost, V}}] <-
-               rabbit_networking:connection_info_all([pid, vhost]), V =:= <<"{name}">>]"#
+        self.close_connections_of(vhost, "");
+    }
+
+    /// The same for those in it whose name ends so; how many they were.
+    pub(crate) fn close_connections_of(&self, vhost: &Vhost, name_ends: &str) -> usize {
+        let vhost = &vhost.name;
+        let closed = self.eval(&format!(
+            r#"length([rabbit_networking:close_connection(P, "test") || [{{pid, P}}, {{vhost, V}}, {{client_properties, C}}] <-
+               rabbit_networking:connection_info_all([pid, vhost, client_properties]), V =:= <<"{vhost}">>,
+               N <- [case lists:keyfind(<<"connection_name">>, 1, C) of {{_, _, Name}} -> Name; false -> <<>> end],
+               lists:suffix("{name_ends}", binary_to_list(N))])"#
         ));
+        closed.parse().expect("a number")
+    }
+
+    /// RabbitMQ closes every channel of a vhost over a tag that it has never given out (406); how many they were. Each of
+    /// their clients has to agree.
+    pub(crate) fn fail_channels(&self, vhost: &Vhost) -> usize {
+        let vhost = &vhost.name;
+        let failed = self.eval(&format!(
+            r#"length([receive {{'DOWN', R, _, _, _}} -> closed after 5000 -> exit(open) end || P <- rabbit_channel:list(),
+               {{vhost, V}} <- try rabbit_channel:info(P, [vhost]) catch _:_ -> [] end, V =:= <<"{vhost}">>,
+               R <- [monitor(process, P)], ok <- [rabbit_channel:do(P, {{'basic.ack', 999999999, false}})]])"#
+        ));
+        failed.parse().expect("a number")
     }
 
     /// Deletes a queue and all that is in it, under the feet of its consumers.
@@ -175,12 +212,20 @@ impl Broker {
         ));
     }
 
-    /// Raises or clears the memory alarm, at once: while it is on, connections that publish are blocked.
+    /// Raises or clears the memory alarm.
     pub(crate) fn memory_alarm(&self, on: bool) {
-        self.eval(if on {
-            "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})"
-        } else {
-            "rabbit_alarm:clear_alarm({resource_limit, memory, node()})"
+        self.alarm(Alarm::Memory, on);
+    }
+
+    /// Raises or clears an alarm, at once: while it is on, connections that publish are blocked.
+    pub(crate) fn alarm(&self, alarm: Alarm, on: bool) {
+        let resource = match alarm {
+            Alarm::Memory => "memory",
+            Alarm::Disk => "disk",
+        };
+        self.eval(&match on {
+            true => format!("rabbit_alarm:set_alarm({{{{resource_limit, {resource}, node()}}, []}})"),
+            false => format!("rabbit_alarm:clear_alarm({{resource_limit, {resource}, node()}})"),
         });
     }
 

@@ -1,0 +1,115 @@
+//! The network between a fleet and RabbitMQ.
+
+use std::time::Duration;
+
+use quicklogin::simulator::{Mint, Step};
+use tokio::time::sleep;
+
+use crate::support::fleet::{APP, Fleet, Ground, Plan, Roads, eventually, request};
+use crate::support::logins::Load;
+use crate::support::rabbit::Broker;
+use crate::support::road::{Road, Way};
+
+async fn fleet() -> Fleet {
+    let plan = Plan::on(Ground::RabbitAndRedis);
+    Plan { workers: 2, by_roads: true, heartbeat_s: Some(1), ..plan }.start().await
+}
+
+/// What happens to the roads to RabbitMQ, and how often it does.
+async fn all_succeed_when(happens: impl AsyncFn(&Road), times: u32) {
+    let fleet = fleet().await;
+    let roads = [fleet.roads.publishing(), fleet.roads.consuming()];
+    let before = roads.map(Road::taken);
+    let account = Load::default()
+        .through(&fleet, async || {
+            for _ in 0..times {
+                for road in roads {
+                    happens(road).await;
+                }
+                sleep(Duration::from_millis(300)).await;
+            }
+        })
+        .await;
+    account.all_succeeded();
+    for (road, before) in roads.into_iter().zip(before) {
+        assert!(road.taken() > before, "connections were made again");
+    }
+}
+
+#[tokio::test]
+async fn connections_to_rabbitmq_that_are_cut_lose_nothing() {
+    all_succeed_when(async |road| road.cut(), 3).await;
+}
+
+#[tokio::test]
+async fn connections_to_rabbitmq_that_are_reset_lose_nothing() {
+    all_succeed_when(async |road| road.reset(), 3).await;
+}
+
+#[tokio::test]
+async fn a_network_to_rabbitmq_that_is_slow_and_cuts_everything_into_pieces_loses_nothing() {
+    let fleet = fleet().await;
+    for road in [fleet.roads.publishing(), fleet.roads.consuming()] {
+        road.slice(7);
+        road.delay(Duration::from_millis(40), Duration::from_millis(30));
+        road.narrow(100_000);
+    }
+    Load::default().through(&fleet, async || {}).await.all_succeeded();
+}
+
+/// Acks that are lost on the way are not told of, and each login comes again.
+#[tokio::test]
+async fn a_worker_whose_acks_are_lost_acks_again_without_asking_wechat_or_redis() {
+    let fleet =
+        Plan { heartbeat_s: None, workers: 1, by_roads: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let slow = Mint::of(APP).script([Step::normal().late_ms(500)]);
+    let requests: Vec<_> = (0..20).map(|_| request(&fleet.tap_with(&slow).code)).collect();
+    for request in &requests {
+        fleet.publish(request).await;
+    }
+    eventually("all are being asked", async || fleet.asked_for_phones() == 20).await;
+    let road = fleet.roads.consuming();
+    road.swallow(Way::There);
+    for request in &requests {
+        assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+        fleet.redis().cli(&["DEL", &format!("quicklogin:result:{{{}}}", request.request_id)]);
+    }
+    let logins = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"];
+    assert_eq!(logins().unacked, 20, "no ack has come");
+    fleet.redis().freeze();
+    road.mend();
+    road.reset();
+    eventually("all are acked", async || (logins().ready, logins().unacked) == (0, 0)).await;
+    assert_eq!(fleet.asked_for_phones(), 20, "each once");
+    fleet.redis().thaw();
+}
+
+#[tokio::test]
+async fn the_loss_of_only_the_publishing_or_only_the_consuming_connections_loses_nothing() {
+    for pick in [Roads::publishing as fn(&Roads) -> &Road, Roads::consuming] {
+        let fleet = fleet().await;
+        let (road, before) = (pick(&fleet.roads), pick(&fleet.roads).taken());
+        let trouble = async || {
+            road.shut().await;
+            sleep(Duration::from_secs(1)).await;
+            road.open().await;
+        };
+        Load::default().through(&fleet, trouble).await.all_succeeded();
+        assert!(road.taken() > before, "connections were made again");
+    }
+}
+
+#[tokio::test]
+async fn connections_to_rabbitmq_that_swallow_everything_are_noticed_and_lose_nothing() {
+    for way in [Way::There, Way::Back] {
+        all_succeed_when(
+            async |road| {
+                road.swallow(way);
+                sleep(Duration::from_millis(1500)).await;
+                road.mend();
+            },
+            1,
+        )
+        .await;
+    }
+}

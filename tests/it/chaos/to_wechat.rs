@@ -1,0 +1,95 @@
+//! The network between a fleet and WeChat. What was asked and not answered may be spent: only that may be in doubt.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quicklogin::worker::Limits;
+use tokio::time::sleep;
+
+use crate::support::fleet::{Fleet, Ground, Plan};
+use crate::support::logins::{Account, Load};
+use crate::support::road::{Road, Way};
+
+async fn fleet() -> Fleet {
+    let plan = Plan::on(Ground::RabbitAndRedis);
+    let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
+    Plan { workers: 2, by_roads: true, limits, ..plan }.start().await
+}
+
+fn road(fleet: &Fleet) -> &Road {
+    &fleet.roads.wechat[0]
+}
+
+/// What was lost on the way is in doubt, and everything else has succeeded, asked once.
+fn only_the_unheard_are_in_doubt(account: &Account) {
+    let count = |outcome: &str| account.by_outcome.get(outcome).copied().unwrap_or(0);
+    let (succeeded, in_doubt) = (count("succeeded"), count("in_doubt"));
+    assert_eq!(succeeded + in_doubt, account.logins, "{account:?}");
+    assert!(in_doubt > 0 && succeeded > in_doubt, "some calls were under way: {account:?}");
+    assert!(account.asked_again >= in_doubt, "each of them was tried again: {account:?}");
+}
+
+#[tokio::test]
+async fn a_network_to_wechat_that_is_slow_and_cuts_everything_into_pieces_loses_nothing() {
+    let fleet = fleet().await;
+    let road = road(&fleet);
+    road.slice(7);
+    road.delay(Duration::from_millis(60), Duration::from_millis(60));
+    road.narrow(50_000);
+    Load::default().through(&fleet, async || {}).await.all_succeeded();
+}
+
+#[tokio::test]
+async fn a_wechat_that_refuses_connections_for_a_while_is_asked_once_for_each_code() {
+    let fleet = fleet().await;
+    let road = road(&fleet);
+    // Those on their way are answered, and from then on nobody gets through.
+    let trouble = async || {
+        road.refuse().await;
+        sleep(Duration::from_millis(1500)).await;
+        road.open().await;
+    };
+    Load::default().through(&fleet, trouble).await.all_succeeded();
+}
+
+#[tokio::test]
+async fn answers_of_wechats_that_are_cut_or_reset_on_the_way_are_in_doubt_and_no_others() {
+    for ends in [Road::cut as fn(&Road), Road::reset] {
+        let fleet = fleet().await;
+        let account = Load::default().through(&fleet, async || ends(road(&fleet))).await;
+        only_the_unheard_are_in_doubt(&account);
+    }
+}
+
+#[tokio::test]
+async fn answers_of_wechats_that_are_swallowed_are_in_doubt_and_calls_that_are_swallowed_are_asked_again() {
+    for way in [Way::There, Way::Back] {
+        let fleet = fleet().await;
+        let road = road(&fleet);
+        let trouble = async || {
+            road.swallow(way);
+            sleep(Duration::from_millis(700)).await;
+            road.mend();
+        };
+        let account = Load::default().through(&fleet, trouble).await;
+        match way {
+            // WeChat never heard of them; those whose answer was under way had it.
+            Way::There => assert_eq!(account.by_outcome, BTreeMap::from([("succeeded".into(), account.logins)])),
+            Way::Back => only_the_unheard_are_in_doubt(&account),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wechat_whose_answers_trickle_longer_than_a_call_may_last_is_in_doubt_and_others_succeed() {
+    let fleet = fleet().await;
+    let road = road(&fleet);
+    let trouble = async || {
+        // An answer has some hundred bytes.
+        road.narrow(100);
+        sleep(Duration::from_millis(500)).await;
+        road.mend();
+    };
+    let account = Load::default().through(&fleet, trouble).await;
+    only_the_unheard_are_in_doubt(&account);
+}
