@@ -2,6 +2,7 @@
 
 mod authorizers;
 mod dead_letters;
+mod drain;
 mod external;
 mod forgotten;
 mod frozen;
