@@ -13,7 +13,7 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], and five helpers, [`clock`], [`backoff`], [`breaker`],
+//! * nouns: [`secret`], [`login`], [`traceparent`], and six helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
 //!   [`process_name`] and [`stop_point`];
 //! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
@@ -32,6 +32,7 @@ pub mod config;
 pub mod gateway;
 pub mod http;
 pub mod login;
+pub mod machine;
 pub mod meters;
 pub mod ops;
 pub mod process_name;

@@ -45,6 +45,8 @@ pub enum PublishFault {
 pub struct HeldResult {
     /// Whose result it is.
     pub request_id: RequestId,
+    /// In whose name the login is claimed, so that a failure can be told from one that came too late.
+    pub owner: String,
     /// What is to be written.
     pub json: Bytes,
 }
@@ -87,6 +89,8 @@ pub struct Delivery {
     pub timestamp: Option<UnixMs>,
     /// The trace that the login belongs to.
     pub traceparent: Option<Traceparent>,
+    /// Of a result that was handed over: in whose name its login was claimed.
+    pub owner: Option<String>,
     settler: Option<Settler>,
 }
 

@@ -91,10 +91,18 @@ impl Consumer {
             }
             if let Some(Waiting { body, redelivered, traceparent }) = self.queue.take() {
                 let settler = Some(super::Settler::Memory(Settler(self.queue.clone())));
-                let returns = Returns::Few;
-                return Some(Delivery { body, redelivered, returns, timestamp: None, traceparent, settler });
+                return Some(Delivery {
+                    body,
+                    redelivered,
+                    returns: Returns::Few,
+                    timestamp: None,
+                    traceparent,
+                    owner: None,
+                    settler,
+                });
             }
             tokio::select! {
+                biased;
                 () = self.queue.0.more.notified() => {}
                 () = self.stop.cancelled() => {}
             }

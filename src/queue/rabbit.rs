@@ -10,6 +10,7 @@ mod dead;
 mod dial;
 mod envelope;
 mod letter;
+mod link;
 mod publish;
 mod returns;
 mod session;
@@ -86,7 +87,8 @@ impl RabbitQueue {
     /// Connects when it is first used.
     pub fn new(settings: RabbitSettings, tracker: TaskTracker) -> Result<Self, BadQueueUrl> {
         let endpoints = dial::Endpoints::parse(&settings.url)?;
-        let publisher = publish::Publisher::new(endpoints.clone(), settings.clone());
+        let links = link::Links::new(endpoints.clone(), settings.clone(), tracker.clone());
+        let publisher = publish::Publisher::new(settings.clone(), links);
         Ok(Self(Arc::new(Inner { settings, publisher, endpoints, tracker })))
     }
 

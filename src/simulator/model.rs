@@ -73,7 +73,7 @@ impl Model {
         let ask = PhoneAsk::read(body);
         let code = ask.as_ref().ok().map(|ask| ask.code.as_ref());
         if let Some(code) = code {
-            self.codes.note_asked(code);
+            self.codes.note_asked(code, now_ms);
         }
 
         let appid = app.map(|app| self.apps.get(app).appid.as_ref());

@@ -64,6 +64,8 @@ pub struct CodeAsked {
     pub answered: u32,
     /// Whether it is spent.
     pub used: bool,
+    /// When the last of those requests came, in Unix milliseconds; 0 if none did.
+    pub last_asked_at: u64,
 }
 
 /// Calls of the token endpoints for one app.

@@ -40,7 +40,13 @@ impl Worker {
         }
     }
 
-    fn result(&self, id: &RequestId, request: Option<&LoginRequest>, outcome: Outcome, attempts: u32) -> LoginResult {
+    pub(super) fn result(
+        &self,
+        id: &RequestId,
+        request: Option<&LoginRequest>,
+        outcome: Outcome,
+        attempts: u32,
+    ) -> LoginResult {
         let named = request.and_then(|request| request.appid.clone());
         LoginResult {
             request_id: id.clone(),
@@ -65,7 +71,7 @@ impl Worker {
         let recorded = tokio::select! {
             biased;
             recorded = self.write(&result.request_id, claimed, &finished) => recorded,
-            () = hard.cancelled() => self.hand_over(&result.request_id, finished.json.clone()).await?,
+            () = hard.cancelled() => self.hand_over(&result.request_id, claimed, finished.json.clone()).await?,
         };
         std::mem::forget(held);
         Some(recorded)
@@ -84,8 +90,8 @@ impl Worker {
     }
 
     /// Leaves a result to whichever worker can write it.
-    async fn hand_over(&self, id: &RequestId, json: Bytes) -> Option<Recorded> {
-        let held = HeldResult { request_id: id.clone(), json };
+    async fn hand_over(&self, id: &RequestId, claimed: &Claimed, json: Bytes) -> Option<Recorded> {
+        let held = HeldResult { request_id: id.clone(), owner: claimed.owner().to_owned(), json };
         match self.0.queue.hand_over(&held).await {
             Ok(()) => {
                 info!(request_id = %id, "stopped before the result could be written; it was handed over");
@@ -98,7 +104,7 @@ impl Worker {
         }
     }
 
-    fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
+    pub(super) fn log(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
         self.0.meters.concluded(result.outcome.as_str());
         let answer = match &result.outcome {
             Outcome::Failed(failure) => failure.answer.as_ref(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quicklogin::login::{Outcome, RequestId};
+use quicklogin::login::{Outcome, Reason, RequestId};
 use quicklogin::queue::HeldResult;
 use quicklogin::simulator::{Mint, Step};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::support::rabbit::Broker;
 
 fn waiting_results(fleet: &Fleet) -> usize {
     let depths = Broker::shared().queue_depths(fleet.vhost());
-    depths["quicklogin.results"].ready as usize
+    (depths["quicklogin.results"].ready + depths["quicklogin.results"].unacked) as usize
 }
 
 /// A result as some worker would have written it.
@@ -27,15 +27,20 @@ fn result(id: &RequestId, status: &str) -> Value {
 }
 
 async fn hand_over(fleet: &Fleet, id: &RequestId, body: &Value) {
-    let held = HeldResult { request_id: id.clone(), json: body.to_string().into_bytes().into() };
+    hand_over_of(fleet, id, "a worker that stopped", body).await;
+}
+
+async fn hand_over_of(fleet: &Fleet, id: &RequestId, owner: &str, body: &Value) {
+    let json = body.to_string().into_bytes().into();
+    let held = HeldResult { request_id: id.clone(), owner: owner.to_owned(), json };
     fleet.queue.hand_over(&held).await.expect("the queue takes it");
 }
 
 #[tokio::test]
-async fn phone_numbers_held_at_a_hard_stop_while_redis_is_away_are_written_by_another_worker() {
+async fn answers_held_at_a_hard_stop_while_redis_is_away_are_written_by_another_worker() {
     let mut fleet = Plan { durable_store: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
-    let slow = Mint::of(APP).script([Step::normal().late_ms(500)]);
-    let taps: Vec<_> = (0..10).map(|_| fleet.tap_with(&slow)).collect();
+    let [good, dead] = [Step::normal(), Step::errcode(40029)].map(|step| Mint::of(APP).script([step.late_ms(500)]));
+    let taps: Vec<_> = (0..10).map(|n| fleet.tap_with(if n < 5 { &good } else { &dead })).collect();
     let requests: Vec<_> = taps.iter().map(|tap| request(&tap.code)).collect();
     for request in &requests {
         fleet.publish(request).await;
@@ -47,10 +52,14 @@ async fn phone_numbers_held_at_a_hard_stop_while_redis_is_away_are_written_by_an
     eventually("they are handed over", async || waiting_results(&fleet) == 10).await;
     fleet.redis().restart();
     fleet.add_worker();
-    for (request, tap) in requests.iter().zip(&taps) {
+    for (n, (request, tap)) in requests.iter().zip(&taps).enumerate() {
         let result = fleet.result(&request.request_id).await;
-        let Outcome::Succeeded(phone) = result.outcome else { panic!("{result:?}") };
-        assert_eq!((phone.phone_number, result.attempts), (tap.phone_number.clone(), 1));
+        match result.outcome {
+            Outcome::Succeeded(phone) if n < 5 => assert_eq!(phone.phone_number, tap.phone_number),
+            Outcome::Failed(failure) if n >= 5 => assert_eq!(failure.reason, Reason::InvalidCode),
+            outcome => panic!("{n}: {outcome:?}"),
+        }
+        assert_eq!(result.attempts, 1);
     }
     assert_eq!((fleet.asked_for_phones(), waiting_results(&fleet)), (10, 0));
 }
@@ -77,6 +86,21 @@ async fn a_failure_that_was_handed_over_replaces_nothing_and_a_success_does() {
     hand_over(&fleet, &id, &result(&id, "failed")).await;
     eventually("it is taken", async || waiting_results(&fleet) == 0).await;
     assert_eq!(fleet.result(&id).await.outcome.as_str(), "succeeded");
+}
+
+#[tokio::test]
+async fn a_failure_that_was_handed_over_is_for_the_last_who_claimed_the_login() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let (id, keep) = (RequestId::generate(), Duration::from_secs(60));
+    for owner in ["first", "second"] {
+        fleet.store.claim(&id, owner, Duration::from_millis(1), keep).await.expect("the store answers");
+        sleep(Duration::from_millis(10)).await;
+    }
+    hand_over_of(&fleet, &id, "first", &result(&id, "failed")).await;
+    eventually("it is taken", async || waiting_results(&fleet) == 0).await;
+    assert_eq!(fleet.store.results(std::slice::from_ref(&id)).await, Ok(vec![None]), "the second concludes it");
+    hand_over_of(&fleet, &id, "second", &result(&id, "failed")).await;
+    assert_eq!(fleet.result(&id).await.outcome.as_str(), "invalid_code");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod handed_over;
 mod harness;
 mod hosts;
 mod killed;
+mod overload;
 mod panics;
 mod poison;
 mod program;

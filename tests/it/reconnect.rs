@@ -150,10 +150,11 @@ async fn a_dial_that_nobody_waits_for_any_more_is_hung_up() {
     let settings = RabbitSettings { url: url.as_str().into(), ..rabbit_settings(&vhost, 10) };
     for _ in 0..3 {
         let queue = Queue::rabbit(settings.clone(), &tracker).expect("good settings");
-        let dial = tokio::time::timeout(Duration::from_millis(300), queue.check());
-        let (gave_up, accepted) = tokio::join!(dial, silent.accept());
-        gave_up.expect_err("the peer says nothing");
-        let (mut peer, _) = accepted.expect("it dials");
+        let stop = CancellationToken::new();
+        let _consumer = queue.consume(1, stop.clone());
+        let (mut peer, _) = silent.accept().await.expect("it dials");
+        sleep(Duration::from_millis(300)).await;
+        stop.cancel();
         let mut heard = Vec::new();
         let hung_up = tokio::time::timeout(Duration::from_secs(2), peer.read_to_end(&mut heard)).await;
         hung_up.expect("long before the dial's own bound").expect("hung up in order");

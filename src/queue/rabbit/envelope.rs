@@ -18,6 +18,8 @@ pub(super) const DEAD_AT: &str = "x-quicklogin-dead-at";
 pub(super) const DELIVERIES: &str = "x-quicklogin-deliveries";
 /// Host and process id of the worker that put it aside.
 pub(super) const WORKER: &str = "x-quicklogin-worker";
+/// In whose name the login is claimed whose result this is.
+pub(super) const OWNER: &str = "x-quicklogin-owner";
 /// How often a quorum queue has taken a message back; absent on its first delivery.
 pub(super) const TAKEN_BACK: &str = "x-delivery-count";
 
@@ -78,8 +80,16 @@ impl Envelope {
 }
 
 pub(super) fn traceparent(properties: &BasicProperties) -> Option<Traceparent> {
-    let header = properties.headers().as_ref()?.inner().get("traceparent")?.as_long_string()?;
-    Traceparent::parse(std::str::from_utf8(header.as_bytes()).ok()?)
+    Traceparent::parse(text_in(properties, "traceparent")?)
+}
+
+pub(super) fn owner(properties: &BasicProperties) -> Option<String> {
+    text_in(properties, OWNER).map(str::to_owned)
+}
+
+fn text_in<'a>(properties: &'a BasicProperties, header: &str) -> Option<&'a str> {
+    let header = properties.headers().as_ref()?.inner().get(header)?.as_long_string()?;
+    std::str::from_utf8(header.as_bytes()).ok()
 }
 
 /// The publisher's own time of it. AMQP says seconds; some publishers send milliseconds, and some 0 for nothing.

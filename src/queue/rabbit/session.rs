@@ -121,6 +121,7 @@ impl Session<'_> {
             redelivered: delivery.redelivered,
             returns: self.limits.of(taken_back),
             timestamp: envelope::timestamp(properties),
+            owner: envelope::owner(properties),
             body: delivery.data,
             settler: Some(queue::Settler::Rabbit(settler)),
         };

@@ -61,7 +61,7 @@ impl Codes {
     }
 
     /// Notes that this code was asked about, whatever comes of it.
-    pub(super) fn note_asked(&mut self, code: &str) {
+    pub(super) fn note_asked(&mut self, code: &str, now_ms: u64) {
         let tally = match self.all.get_mut(code) {
             Some(code) => &mut code.tally,
             None => match self.stranger(code) {
@@ -70,6 +70,7 @@ impl Codes {
             },
         };
         tally.asked += 1;
+        tally.last_asked_at = now_ms;
         let asked = tally.asked;
         self.distinct_asked += u64::from(asked == 1);
         self.asked_more_than_once += u64::from(asked == 2);

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::login::AppId;
 use crate::worker::shares::pace::{self, Pace};
+use crate::worker::shares::turnaround::Turnaround;
 
 /// An app may hold so many times what stays free.
 const TIMES_FREE: u32 = 3;
@@ -31,6 +32,7 @@ struct Share {
     asking: u32,
     waiting: VecDeque<Ticket>,
     pace: Pace,
+    turnaround: Turnaround,
 }
 
 struct Ticket {
@@ -43,6 +45,16 @@ pub(super) enum Entered {
     Slot,
     Room { ticket: u64, granted: oneshot::Receiver<()> },
     Declined,
+    TooLate,
+}
+
+/// How long it took, of a login that had its phone number by its first asking.
+#[derive(Clone, Copy)]
+pub(super) struct Success {
+    /// Since it began to wait for WeChat.
+    pub(super) of_asking: Duration,
+    /// Since it had its slot.
+    pub(super) of_slot: Duration,
 }
 
 impl Division {
@@ -67,11 +79,18 @@ impl Division {
         self.shares.len() - 1
     }
 
-    /// None: there is nothing for it now, and its app is not slow.
-    pub(super) fn enter(&mut self, share: usize, alone: bool, now: Instant) -> Option<Entered> {
-        let Share { held, waiting, .. } = &self.shares[share];
-        let has_slot = if alone { self.slots_free > 0 } else { fits(*held, self.slots_free) };
-        if has_slot && waiting.is_empty() {
+    /// Of a login that has so much time `left`. None: there is nothing for it now, and its app is not slow.
+    pub(super) fn enter(&mut self, share: usize, alone: bool, left: Duration, now: Instant) -> Option<Entered> {
+        let Share { held, waiting, turnaround, .. } = &mut self.shares[share];
+        let fits_in = if alone { self.slots_free > 0 } else { fits(*held, self.slots_free) };
+        let has_slot = fits_in && waiting.is_empty();
+        if !has_slot {
+            turnaround.find_crowded(now);
+        }
+        if left.is_zero() || turnaround.is_too_late(left, now) {
+            return Some(Entered::TooLate);
+        }
+        if has_slot {
             self.take_slot(share, now);
             return Some(Entered::Slot);
         }
@@ -79,7 +98,7 @@ impl Division {
         if alone {
             return None;
         }
-        let has_room = fits(waiting.len() as u32, self.room_free);
+        let has_room = fits(self.shares[share].waiting.len() as u32, self.room_free);
         match self.is_slow(share, now) {
             _ if has_room => Some(self.take_room(share)),
             true => Some(Entered::Declined),
@@ -115,12 +134,18 @@ impl Division {
         self.shares[share].asking += 1;
     }
 
-    pub(super) fn end_asking(&mut self, share: usize, succeeded_in: Option<Duration>, now: Instant) {
+    pub(super) fn end_asking(&mut self, share: usize, success: Option<Success>, now: Instant) {
         let share = &mut self.shares[share];
         share.asking -= 1;
-        if let Some(took) = succeeded_in {
-            share.pace.succeed(took, now);
+        if let Some(Success { of_asking, of_slot }) = success {
+            share.pace.succeed(of_asking, now);
+            share.turnaround.succeed(of_slot, now);
         }
+    }
+
+    /// Of a login that holds a slot: whether it has too little time left to keep it.
+    pub(super) fn is_too_late(&self, share: usize, left: Duration, now: Instant) -> bool {
+        self.shares[share].turnaround.is_too_late(left, now)
     }
 
     fn take_slot(&mut self, share: usize, now: Instant) {

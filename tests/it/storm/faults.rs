@@ -10,16 +10,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::storm::ledger::Ledger;
 use crate::storm::processes::{Processes, locked};
 use crate::storm::schedule::{Fault, Mood, Planned, Victim};
+use crate::support::process::Process;
 use crate::support::program::post;
 
 /// From SIGTERM to the end: the drain, the last words, the last acks, the background.
 const DRAINED_WITHIN: Duration = Duration::from_secs(12);
-
-/// What was on its way when a fault ended may be hurt a moment later.
-const AFTERMATH_MS: u64 = 1500;
 
 /// A fault that has happened.
 pub(super) struct Happened {
@@ -27,71 +24,72 @@ pub(super) struct Happened {
     /// In Unix ms.
     pub(super) began: u64,
     pub(super) ended: u64,
+    /// How the worker ended that was told to stop.
+    pub(super) drained: Option<Drained>,
+}
+
+/// The end of a worker that was told to stop.
+pub(super) struct Drained {
+    /// None: by a signal, or not in time.
+    pub(super) code: Option<i32>,
+    pub(super) last_lines: String,
 }
 
 /// Lets the storm loose; returns when all of it is over and healed.
-pub(super) async fn rage(processes: &Arc<Processes>, ledger: &Arc<Ledger>, plan: &[Planned]) -> Vec<Happened> {
+pub(super) async fn rage(processes: &Arc<Processes>, plan: &[Planned]) -> Vec<Happened> {
     let (began, mut faults) = (Instant::now(), JoinSet::new());
     for planned in plan.iter().copied() {
         sleep_until(began + planned.at).await;
         eprintln!("{planned}");
-        let (processes, ledger, handle) = (Arc::clone(processes), Arc::clone(ledger), Handle::current());
+        let (processes, handle) = (Arc::clone(processes), Handle::current());
         faults.spawn_blocking(move || {
             let began = clock::now_ms();
-            processes.suffer(&planned, &ledger, &handle);
-            Happened { planned, began, ended: clock::now_ms() }
+            let drained = processes.suffer(&planned, &handle);
+            Happened { planned, began, ended: clock::now_ms(), drained }
         });
     }
     faults.join_all().await
 }
 
 impl Happened {
-    /// Whether it can have touched a login that lived from then to then.
-    pub(super) fn touches(&self, from: u64, to: u64) -> bool {
-        self.began <= to && from <= self.ended + AFTERMATH_MS
+    /// Whether it can have touched what lasted from then to then, where it is felt for so long after its end.
+    pub(super) fn touches(&self, from: u64, to: u64, felt_ms: u64) -> bool {
+        self.began <= to && from <= self.ended + felt_ms
     }
 }
 
 impl Processes {
-    fn suffer(&self, planned: &Planned, ledger: &Ledger, handle: &Handle) {
+    fn suffer(&self, planned: &Planned, handle: &Handle) -> Option<Drained> {
         match planned.fault.victim() {
-            Victim::Worker(worker) => self.hurt_worker(worker, planned, ledger),
+            Victim::Worker(worker) if planned.fault == Fault::WorkerDrained(worker) => return Some(self.drain(worker)),
+            Victim::Worker(worker) => self.hurt_worker(worker, planned),
             Victim::Broker => self.hurt_broker(planned),
             Victim::Store => self.hurt_store(planned),
             Victim::Gateway => self.hurt_gateway(planned),
             Victim::Wechat => handle.block_on(self.upset_wechat(planned)),
         }
+        None
     }
 
-    fn hurt_worker(&self, worker: usize, planned: &Planned, ledger: &Ledger) {
-        match planned.fault {
-            Fault::WorkerKilled(_) => {
-                let mut worker = locked(&self.workers[worker]);
-                worker.kill();
-                *worker = self.another("worker");
-            }
-            Fault::WorkerFrozen(_) => {
-                let mut worker = locked(&self.workers[worker]);
-                worker.freeze();
-                sleep(planned.lasts);
-                worker.thaw();
-            }
-            _ => self.drain(worker, ledger),
+    fn hurt_worker(&self, worker: usize, planned: &Planned) {
+        let mut worker = locked(&self.workers[worker]);
+        if let Fault::WorkerKilled(_) = planned.fault {
+            worker.kill();
+            *worker = self.another("worker");
+        } else {
+            worker.freeze();
+            sleep(planned.lasts);
+            worker.thaw();
         }
     }
 
-    fn drain(&self, worker: usize, ledger: &Ledger) {
+    fn drain(&self, worker: usize) -> Drained {
         let mut drained = {
             let mut worker = locked(&self.workers[worker]);
             let fresh = self.another("worker");
             std::mem::replace(&mut *worker, fresh)
         };
-        drained.terminate();
-        let ended = drained.end_within(DRAINED_WITHIN);
-        if ended.and_then(|status| status.code()) != Some(0) {
-            let what = format!("a drained worker ended with {ended:?}: {}", last_lines(&drained.said()));
-            ledger.open().complain(None, what);
-        }
+        stop(&mut drained)
     }
 
     fn hurt_broker(&self, planned: &Planned) {
@@ -172,6 +170,13 @@ fn mood_as_json(mood: Mood) -> Value {
 async fn clear_moods(url: &str) {
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     client.delete(format!("{url}/moods")).send().await.expect("the simulator is spared");
+}
+
+/// Tells a process to stop, and sees how it ends.
+pub(super) fn stop(process: &mut Process) -> Drained {
+    process.terminate();
+    let ended = process.end_within(DRAINED_WITHIN);
+    Drained { code: ended.and_then(|status| status.code()), last_lines: last_lines(&process.said()) }
 }
 
 fn last_lines(said: &str) -> String {

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use serde_json::Value;
+use quicklogin::clock;
+use quicklogin::simulator::Asked;
+
+use crate::storm::login::{Login, Seen};
 
 /// How many concluded logins are looked at again in one look.
 const AGAIN: usize = 200;
@@ -28,45 +31,16 @@ pub(super) struct Pages {
     pub(super) failures_replaced: u64,
     /// Results that the gateway has told.
     pub(super) told: u64,
+    /// Accepted, and without a result so far.
+    waiting: BTreeSet<String>,
+    /// In the order in which they were.
+    concluded: Vec<String>,
     next: usize,
 }
 
 pub(super) struct Complaint {
     pub(super) what: String,
     pub(super) request_id: Option<String>,
-}
-
-pub(super) struct Login {
-    pub(super) code: String,
-    /// The number that belongs to the code; none where the request itself cannot be served.
-    pub(super) phone: Option<String>,
-    pub(super) issued_at: u64,
-    pub(super) deadline: u64,
-    pub(super) accepted: bool,
-    /// The result that was seen last.
-    pub(super) result: Option<String>,
-}
-
-impl Login {
-    /// `succeeded`, or the reason; none without a result.
-    pub(super) fn outcome(&self) -> Option<String> {
-        let result = self.read()?;
-        let word = if result["status"] == "failed" { &result["error"]["reason"] } else { &result["status"] };
-        Some(word.as_str().unwrap_or("unreadable").to_owned())
-    }
-
-    pub(super) fn read(&self) -> Option<Value> {
-        Some(serde_json::from_str(self.result.as_ref()?).unwrap_or(Value::Null))
-    }
-
-    /// When its result was made, in Unix ms.
-    pub(super) fn told_ms(&self) -> Option<u64> {
-        self.read()?["finished_at"].as_u64()
-    }
-
-    pub(super) fn succeeded(&self) -> bool {
-        self.outcome().as_deref() == Some("succeeded")
-    }
 }
 
 impl Ledger {
@@ -80,17 +54,26 @@ impl Pages {
         self.complaints.push(Complaint { what: what.into(), request_id: request_id.map(str::to_owned) });
     }
 
+    /// Once accepted is accepted: one that was confirmed before may also be refused later.
+    pub(super) fn write_down(&mut self, id: &str, login: Login) {
+        let accepted = login.accepted;
+        let login = self.logins.entry(id.to_owned()).or_insert(login);
+        login.accepted |= accepted;
+        if login.accepted && login.result.is_none() {
+            self.waiting.insert(id.to_owned());
+        }
+    }
+
+    /// How many are accepted and have no result.
     pub(super) fn pending(&self) -> usize {
-        self.logins.values().filter(|login| login.accepted && login.result.is_none()).count()
+        self.waiting.len()
     }
 
     /// All that are accepted and have no result, and in turn those that have.
     pub(super) fn next_look(&mut self) -> Vec<String> {
-        let concluded: Vec<_> = self.logins.iter().filter(|(_, login)| login.result.is_some()).collect();
-        let from = self.next % concluded.len().max(1);
-        let again = concluded.iter().cycle().skip(from).take(AGAIN.min(concluded.len())).map(|(id, _)| (*id).clone());
-        let pending = self.logins.iter().filter(|(_, login)| login.accepted && login.result.is_none());
-        let ids = pending.map(|(id, _)| id.clone()).chain(again).collect();
+        let from = self.next % self.concluded.len().max(1);
+        let again = self.concluded.iter().cycle().skip(from).take(AGAIN.min(self.concluded.len()));
+        let ids = self.waiting.iter().chain(again).cloned().collect();
         self.next = from + AGAIN;
         ids
     }
@@ -106,20 +89,33 @@ impl Pages {
     /// Takes in what stands in the store now. Written once; a success stays, and a failure gives way to a success only.
     pub(super) fn see(&mut self, id: &str, now: Option<String>) {
         let Some(login) = self.logins.get_mut(id) else { return };
-        if login.result == now {
+        let Some(json) = now else {
+            if login.result.is_some() {
+                self.complain(Some(id), "a result is gone again");
+            }
+            return;
+        };
+        if login.result.as_ref().is_some_and(|seen| seen.is(&json)) {
             return;
         }
-        let (before, had_succeeded) = (login.outcome(), login.succeeded());
-        if let Some(now) = now {
-            login.result = Some(now);
-        } else {
-            return self.complain(Some(id), "a result is gone again");
+        let now = Seen::read(&json, clock::now_ms());
+        let (after, succeeded) = (now.outcome.clone(), now.succeeded());
+        match login.result.replace(now) {
+            None => {
+                self.waiting.remove(id);
+                self.concluded.push(id.to_owned());
+            }
+            Some(before) if succeeded && !before.succeeded() => self.failures_replaced += 1,
+            Some(before) => self.complain(Some(id), format!("{} was replaced by {after}", before.outcome)),
         }
-        let (after, succeeded) = (login.outcome(), login.succeeded());
-        match before {
-            None => {}
-            Some(_) if succeeded && !had_succeeded => self.failures_replaced += 1,
-            Some(before) => self.complain(Some(id), format!("{before} was replaced by {}", after.unwrap_or_default())),
+    }
+
+    /// Takes in how often WeChat was asked; it forgets codes after ten minutes, and then says nothing of them.
+    pub(super) fn note_asked(&mut self, asked: &Asked) {
+        for login in self.logins.values_mut() {
+            if let Some(asked) = asked.codes.get(&login.code) {
+                login.asked = *asked;
+            }
         }
     }
 }
@@ -127,14 +123,27 @@ impl Pages {
 #[test]
 fn a_ledger_complains_of_a_success_that_changes_or_goes_and_of_nothing_else() {
     let mut pages = Pages::default();
-    let login = || Login { code: "c".into(), phone: None, issued_at: 0, deadline: 0, accepted: true, result: None };
-    pages.logins.insert("r".into(), login());
+    let login = |accepted| Login {
+        code: "c".into(),
+        phone: None,
+        issued_at: 0,
+        deadline: 0,
+        accepted,
+        result: None,
+        asked: Default::default(),
+    };
+    pages.write_down("r", login(false));
+    assert_eq!((pages.pending(), pages.next_look().len()), (0, 0));
+    pages.write_down("r", login(true));
+    pages.write_down("r", login(false));
+    assert_eq!((pages.pending(), pages.next_look().len()), (1, 1));
     let failed = |reason: &str| Some(format!(r#"{{"status":"failed","error":{{"reason":"{reason}"}}}}"#));
     let succeeded = || Some(r#"{"status":"succeeded"}"#.to_owned());
     for result in [None, failed("in_doubt"), failed("in_doubt"), succeeded(), succeeded()] {
         pages.see("r", result);
     }
     assert_eq!((pages.complaints.len(), pages.failures_replaced, pages.pending()), (0, 1, 0));
+    assert_eq!(pages.next_look(), ["r"], "it is looked at again");
     pages.see("r", None);
     pages.see("r", failed("in_doubt"));
     pages.see("r", failed("unavailable"));

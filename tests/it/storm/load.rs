@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use quicklogin::clock;
+use quicklogin::simulator::CodeAsked;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
-use crate::storm::ledger::{Ledger, Login};
+use crate::storm::ledger::Ledger;
+use crate::storm::login::Login;
 use crate::storm::processes::Processes;
 use crate::support::amqp::Publisher;
 use crate::support::fleet::{APP, request};
@@ -79,6 +81,9 @@ impl Load {
         while began.elapsed() < length {
             pace.tick().await;
             number += 1;
+            while let Some(done) = callers.try_join_next() {
+                done.expect("a caller does not panic");
+            }
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
                 self.ledger.open().not_accepted += 1;
                 continue;
@@ -130,18 +135,17 @@ impl Load {
         }
     }
 
-    /// Once accepted is accepted: one that was confirmed before may also be refused later.
     pub(super) fn write_down(&self, id: &str, code: &str, phone: Option<&str>, issued_at: u64, accepted: bool) {
-        let mut pages = self.ledger.open();
-        let login = pages.logins.entry(id.to_owned()).or_insert_with(|| Login {
+        let login = Login {
             code: code.to_owned(),
             phone: phone.map(str::to_owned),
             issued_at,
             deadline: issued_at + DEADLINE_MS,
             accepted,
             result: None,
-        });
-        login.accepted |= accepted;
+            asked: CodeAsked::default(),
+        };
+        self.ledger.open().write_down(id, login);
     }
 }
 

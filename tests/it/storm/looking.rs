@@ -5,17 +5,22 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::storm::ledger::Ledger;
+use crate::storm::processes::Processes;
 use crate::support::fleet::APP;
+use crate::support::program::get;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Keys in one round trip.
 const MOST: usize = 500;
 /// Redis is frozen for longer at times; that look is given up.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// WeChat forgets a code after ten minutes, and how often it was asked about it.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(120);
 
 /// One pair of eyes.
 pub(super) struct Looking {
@@ -24,13 +29,25 @@ pub(super) struct Looking {
 }
 
 /// Looks and looks again until it is told to stop.
-pub(super) async fn look_on(url: String, ledger: Arc<Ledger>, stop: CancellationToken) {
-    let mut looking = Looking::at(&url);
+pub(super) async fn look_on(processes: Arc<Processes>, ledger: Arc<Ledger>, stop: CancellationToken) {
+    let mut looking = Looking::at(&processes.servers.redis.url());
+    let mut looked_up = Instant::now();
     while !stop.is_cancelled() {
         let ids = ledger.open().next_look();
         let _away = looking.look(&ids, &ledger).await;
+        if looked_up.elapsed() >= LOOK_UP_EVERY {
+            look_up_asked(&processes, &ledger).await;
+            looked_up = Instant::now();
+        }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Asks WeChat how often it was asked for each login.
+pub(super) async fn look_up_asked(processes: &Processes, ledger: &Ledger) {
+    let record = get(&format!("{}/sim/asked", processes.servers.simulator_url())).await;
+    let asked = serde_json::from_value(record).expect("the record");
+    ledger.open().note_asked(&asked);
 }
 
 impl Looking {

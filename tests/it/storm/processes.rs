@@ -1,8 +1,10 @@
 //! The fleet that stands in the storm: a RabbitMQ and a Redis of its own, and the program itself in several processes.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::storm::faults::{self, Drained};
 use crate::storm::schedule::WORKERS;
 use crate::support::fleet::{APP, SECRET};
 use crate::support::process::{Process, free_port};
@@ -51,9 +53,15 @@ impl Processes {
         all.filter(|(_, process)| !locked(process).is_awake()).map(|(name, _)| name).collect()
     }
 
-    /// What every process has said.
-    pub(super) fn logs(&self) -> String {
-        locked(&self.site).logs()
+    /// Tells each of these to stop, and sees how it ends.
+    pub(super) fn end_all(&self) -> Vec<Drained> {
+        let all = self.workers.iter().chain([&self.gateway]);
+        all.map(|process| faults::stop(&mut locked(process))).collect()
+    }
+
+    /// Where is written what every process has said.
+    pub(super) fn logs(&self) -> Vec<PathBuf> {
+        locked(&self.site).log_files()
     }
 
     pub(super) fn depth(&self, queue: &str) -> Depth {

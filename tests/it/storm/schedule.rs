@@ -160,17 +160,6 @@ impl Fault {
         }
     }
 
-    /// Whether a login that is being asked for may end in doubt over it.
-    pub(super) fn casts_doubt(self) -> bool {
-        match self {
-            // A drain that is not done in time is a hard stop. While the store is away, leases run out.
-            Self::WorkerKilled(_) | Self::WorkerDrained(_) | Self::WorkerFrozen(_) => true,
-            Self::StoreKilled | Self::StoreFrozen => true,
-            Self::Mood(mood) => !matches!(mood, Mood::Busy | Mood::BadGateway | Mood::Throttling | Mood::NoTokens),
-            _ => false,
-        }
-    }
-
     /// How long it is this way; how long a restart takes comes on top.
     fn lasts_ms(self) -> RangeInclusive<u64> {
         match self {

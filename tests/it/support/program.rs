@@ -91,11 +91,14 @@ impl Site {
 
     /// All that was said by all that was started.
     pub(crate) fn logs(&self) -> String {
+        self.log_files().iter().map(|path| fs::read_to_string(path).expect("a log is text")).collect()
+    }
+
+    /// Where that is written, process by process.
+    pub(crate) fn log_files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path()).expect("the folder is ours");
         let logs = entries.map(|entry| entry.expect("an entry").path());
-        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log"))
-            .map(|path| fs::read_to_string(path).expect("a log is text"))
-            .collect()
+        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log")).collect()
     }
 }
 
@@ -157,6 +160,11 @@ pub(crate) async fn text(url: &str) -> String {
 
 /// The HTTP status of an answer.
 pub(crate) async fn status(url: &str) -> u16 {
+    status_of(url).await.expect("an answer")
+}
+
+/// The status of what is answered; none where nothing is.
+pub(crate) async fn status_of(url: &str) -> Option<u16> {
     let client = Client::builder().no_proxy().build().expect("a client");
-    client.get(url).send().await.expect("an answer").status().as_u16()
+    Some(client.get(url).send().await.ok()?.status().as_u16())
 }
