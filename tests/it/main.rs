@@ -1,8 +1,10 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
 mod authorizers;
+mod clocks;
 mod dead_letters;
 mod drain;
+mod duplicates;
 mod external;
 mod forgotten;
 mod frozen;
