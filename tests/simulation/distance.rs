@@ -89,13 +89,13 @@ async fn go(way: &Way) -> bool {
 
 /// What the store answered, in a word.
 fn word(verb: &str, answer: &dyn Debug) -> &'static str {
-    if !matches!(verb, "claim" | "extend" | "record" | "lead_refresh") {
+    if !matches!(verb, "claim" | "extend" | "record" | "record_unclaimed" | "lead_refresh") {
         return "done";
     }
     let mut beginning = Beginning(String::with_capacity(16));
     // It stops when it has heard enough.
     let _ = write!(beginning, "{answer:?}");
-    let words = ["Mine", "Held", "Recorded", "Written", "Kept", "NotMine", "true", "false"];
+    let words = ["Mine", "Held", "Claimed", "Recorded", "Written", "Kept", "NotMine", "true", "false"];
     words.into_iter().find(|word| beginning.0.starts_with(word)).expect("an answer that is known here")
 }
 

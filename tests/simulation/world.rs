@@ -303,7 +303,7 @@ impl World {
                     claimed_by.push(Arc::clone(machine));
                 }
             }
-            ("record", _) => self.look_at_result(login),
+            ("record" | "record_unclaimed", _) => self.look_at_result(login),
             _ => {}
         }
     }
