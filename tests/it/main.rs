@@ -4,6 +4,7 @@ mod authorizers;
 mod chaos;
 mod clocks;
 mod dead_letters;
+mod documents;
 mod drain;
 mod duplicates;
 mod external;
