@@ -52,7 +52,7 @@ const CLAIM_KEPT_AFTER: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Also where slots are few, so many deliveries may be in hand: those that need no slot come and go as fast as the
 /// broker's round trips let them, and those behind them may be in a hurry.
-const FEWEST_PLACES: usize = 64;
+const FEWEST_PLACES: usize = 128;
 /// From the hard stop to the end of everything in hand.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pauses while the store is away.

@@ -13,7 +13,6 @@ use crate::support::fleet::{APP, SECRET, SOON, eventually, request};
 use crate::support::line::{ASKING, Line, Tap};
 use crate::support::process::Process;
 use crate::support::program::{Servers, Site, get, post};
-use crate::support::rabbit::Broker;
 
 #[tokio::test]
 async fn a_worker_that_was_frozen_while_wechat_answered_hears_the_answer_all_the_same() {
@@ -57,7 +56,7 @@ impl TakenOver {
         let line = Line::start("wechat.timeout_ms = 700").await;
         let tap = line.tap(script.iter().cloned());
         let frozen = line.worker_stopped_at(step, &tap).await;
-        Broker::shared().close_connections(&line.servers.vhost);
+        line.broker().close_connections(&line.servers.vhost);
         let heir = line.worker();
         Self { line, tap, frozen, heir }
     }

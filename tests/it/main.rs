@@ -2,7 +2,10 @@
 
 mod authorizers;
 mod chaos;
+mod clocks;
 mod dead_letters;
+mod drain;
+mod duplicates;
 mod external;
 mod forgotten;
 mod frozen;

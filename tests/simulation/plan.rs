@@ -154,7 +154,7 @@ impl Troubles {
             tokens: has(25),
             skew: has(20),
             panics: has(8),
-            duplicates: dice.u32(..100) < 60,
+            duplicates: dice.u32(..100) < 65,
             oddities: dice.u32(..100) < 25,
         }
     }
@@ -259,7 +259,8 @@ impl PlannedLogin {
 }
 
 fn login(dice: &mut Rng, troubles: &Troubles, setup: &Setup, heals_at: u64) -> PlannedLogin {
-    let tapped_at = dice.u64(..heals_at);
+    // Early enough for something to happen to it.
+    let tapped_at = dice.u64(..heals_at / 2);
     let mut copies = vec![tapped_at + dice.u64(0..=50)];
     if troubles.duplicates && dice.u32(..100) < 50 {
         let latest = if dice.bool() { 100 } else { 9000 };

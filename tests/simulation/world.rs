@@ -380,7 +380,10 @@ impl World {
     }
 
     pub(crate) fn complain(&self, login: Option<usize>, what: String) {
-        let what = login.map_or(what.clone(), |login| format!("login {login}: {what}"));
+        let what = match login {
+            Some(login) => format!("login {login}: {what}"),
+            None => what,
+        };
         self.note(Event::Broken(what.clone()));
         self.ledger().broken.push(what);
     }

@@ -29,6 +29,8 @@ pub(crate) struct Line {
     pub(crate) site: Site,
     pub(crate) simulator: Simulator,
     publisher: Publisher,
+    /// Where it has one of its own.
+    own_broker: Option<Broker>,
     _serving: DropGuard,
 }
 
@@ -41,17 +43,22 @@ pub(crate) struct Tap {
 impl Line {
     /// A line on the broker of all tests, without a worker; `more` are settings.
     pub(crate) async fn start(more: &str) -> Self {
-        Self::between(Servers::start(), more).await
+        Self::between(None, Redis::start(), more).await
     }
 
     /// The same, on this Redis.
     pub(crate) async fn on(redis: Redis, more: &str) -> Self {
-        let vhost = Broker::shared().vhost();
-        Self::between(Servers { vhost, redis, wechat_port: free_port(), gateway_port: free_port() }, more).await
+        Self::between(None, redis, more).await
     }
 
-    /// A line between these servers.
-    pub(crate) async fn between(servers: Servers, more: &str) -> Self {
+    /// A line on a broker of its own, to be hurt.
+    pub(crate) async fn on_its_own(broker: Broker, more: &str) -> Self {
+        Self::between(Some(broker), Redis::start(), more).await
+    }
+
+    async fn between(own_broker: Option<Broker>, redis: Redis, more: &str) -> Self {
+        let vhost = own_broker.as_ref().unwrap_or_else(|| Broker::shared()).vhost();
+        let servers = Servers { vhost, redis, wechat_port: free_port(), gateway_port: free_port() };
         let app = format!("{more}\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"");
         let site = Site::with(&servers.settings(&app));
         let simulator = Simulator::new(&SimulatorOptions { latency_ms: 5, ..SimulatorOptions::default() });
@@ -59,7 +66,7 @@ impl Line {
         let stop = CancellationToken::new();
         serve_apart(simulator.clone(), servers.wechat_port, stop.clone());
         let publisher = Publisher::connect(servers.vhost.url()).await;
-        Self { servers, site, simulator, publisher, _serving: stop.drop_guard() }
+        Self { servers, site, simulator, publisher, own_broker, _serving: stop.drop_guard() }
     }
 
     /// A worker, when it is consuming.
@@ -174,8 +181,12 @@ impl Line {
         worker
     }
 
+    pub(crate) fn broker(&self) -> &Broker {
+        self.own_broker.as_ref().unwrap_or_else(|| Broker::shared())
+    }
+
     pub(crate) fn depth(&self, queue: &str) -> Depth {
-        let depths = Broker::shared().queue_depths(&self.servers.vhost);
+        let depths = self.broker().queue_depths(&self.servers.vhost);
         depths.get(queue).copied().expect("the queue is there")
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -20,7 +21,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// A folder with settings, and the processes that were started from it.
 pub(crate) struct Site {
     folder: TempDir,
-    started: std::cell::Cell<usize>,
+    started: AtomicUsize,
 }
 
 /// What a command that has ended said.
@@ -33,7 +34,7 @@ pub(crate) struct Ended {
 impl Site {
     /// A site with these settings.
     pub(crate) fn with(settings: &str) -> Self {
-        let site = Self { folder: folder("site"), started: std::cell::Cell::new(0) };
+        let site = Self { folder: folder("site"), started: AtomicUsize::new(0) };
         site.change(settings);
         site
     }
@@ -78,8 +79,7 @@ impl Site {
 
     /// The same, with these variables.
     pub(crate) fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)], ready: &str) -> Process {
-        let number = self.started.get();
-        self.started.set(number + 1);
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.path().join(format!("{}-{number}.log", arguments[0]));
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
