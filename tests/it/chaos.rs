@@ -2,6 +2,7 @@
 //! Redis processes are left alone here.
 
 mod broker;
+mod cluster;
 mod to_broker;
 mod to_store;
 mod to_wechat;

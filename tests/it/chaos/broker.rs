@@ -13,10 +13,14 @@ use crate::support::rabbit::{Alarm, Broker};
 
 const LOGINS: &str = "quicklogin.logins";
 
-/// A fleet on a broker that is hurt.
+/// On a broker that is hurt.
+fn plan(broker: &Arc<Broker>) -> Plan {
+    Plan { broker: Some(Arc::clone(broker)), workers: 2, by_roads: true, ..Plan::on(Ground::RabbitAndRedis) }
+}
+
+/// A fleet that soon notices when its broker is silent.
 async fn fleet_on(broker: &Arc<Broker>) -> Fleet {
-    let plan = Plan { broker: Some(Arc::clone(broker)), heartbeat_s: Some(1), ..Plan::on(Ground::RabbitAndRedis) };
-    Plan { workers: 2, by_roads: true, ..plan }.start().await
+    Plan { heartbeat_s: Some(1), ..plan(broker) }.start().await
 }
 
 /// A fleet on the broker of all tests.
@@ -57,7 +61,7 @@ async fn a_broker_that_is_killed_and_started_again_loses_nothing_that_it_has_con
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_an_alarm_callers_are_told_to_come_back_and_what_was_accepted_is_worked_on() {
     let broker = start();
-    let fleet = fleet_on(&broker).await;
+    let fleet = plan(&broker).start().await;
     for alarm in [Alarm::Memory, Alarm::Disk] {
         let trouble = async || {
             block_in_place(|| broker.alarm(alarm, true));

@@ -31,7 +31,8 @@ fn only_the_unheard_are_in_doubt(account: &Account) {
 
 #[tokio::test]
 async fn a_network_to_wechat_that_is_slow_and_cuts_everything_into_pieces_loses_nothing() {
-    let fleet = fleet().await;
+    let plan = Plan { workers: 2, by_roads: true, ..Plan::on(Ground::RabbitAndRedis) };
+    let fleet = Plan { call_timeout: Duration::from_secs(8), ..plan }.start().await;
     let road = road(&fleet);
     road.slice(7);
     road.delay(Duration::from_millis(60), Duration::from_millis(60));

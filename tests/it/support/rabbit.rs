@@ -1,8 +1,9 @@
 //! A private RabbitMQ: on ports of its own, in a temporary folder, gone when the tests are.
 //!
 //! One for all tests, a vhost for each ([`Broker::shared`]), or one for a test that hurts it ([`Broker::start`]).
-//! Not a cluster.
+//! A cluster of three is [`Broker::start_cluster`].
 
+mod cluster;
 mod launch;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
 use tempfile::TempDir;
 
 use self::launch::{Node, Recipe};
-use super::process::{Process, folder, output_of};
+use super::process::{Process, folder, free_port, output_of};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,7 +28,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Broker {
     // In the order of their end: the folder goes when nobody writes into it any more.
     server: Mutex<Process>,
-    _epmd: Process,
+    /// None: another node's.
+    _epmd: Option<Process>,
     node: Node,
     recipe: Recipe,
     vhosts: AtomicU32,
@@ -87,10 +89,14 @@ impl Broker {
     /// A broker for one test, to be killed, frozen and alarmed.
     pub(crate) fn start() -> Self {
         let folder = folder("rabbit-");
-        let node = Node::lay_out(folder.path());
+        let node = Node::lay_out(folder.path(), free_port());
         let mut epmd = Process::spawn("epmd", node.epmd(), &folder.path().join("epmd.log"));
         let ready = || TcpStream::connect((Ipv4Addr::LOCALHOST, node.epmd_port)).is_ok();
         epmd.ready_within(START_LIMIT, ready).unwrap_or_else(|error| panic!("{error}"));
+        Self::start_node(node, Some(epmd), folder)
+    }
+
+    fn start_node(node: Node, epmd: Option<Process>, folder: TempDir) -> Self {
         let mut complaints = String::new();
         for recipe in node.recipes() {
             match serve(&node, recipe, &folder) {

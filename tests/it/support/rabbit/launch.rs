@@ -14,7 +14,6 @@ use std::{
 
 use crate::support::process::{free_port, not_installed, program};
 
-const NODE: &str = "quicklogin@localhost";
 const COOKIE: &str = "quicklogin";
 
 /// What is on this machine.
@@ -65,6 +64,7 @@ pub(super) enum Recipe {
 /// One node: its folder, its ports, and the commands that concern it.
 pub(super) struct Node {
     install: Install,
+    pub(super) name: String,
     folder: PathBuf,
     pub(super) port: u16,
     pub(super) epmd_port: u16,
@@ -72,10 +72,11 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Writes all that a node reads into `folder`.
-    pub(super) fn lay_out(folder: &Path) -> Self {
-        let [port, epmd_port, dist_port] = [free_port(), free_port(), free_port()];
-        let node = Self { install: Install::find(), folder: folder.to_owned(), port, epmd_port, dist_port };
+    /// Writes all that a node reads into `folder`. `epmd_port`: where the nodes of one cluster find each other.
+    pub(super) fn lay_out(folder: &Path, epmd_port: u16) -> Self {
+        let (install, folder, port, dist_port) = (Install::find(), folder.to_owned(), free_port(), free_port());
+        let node = Self { install, name: format!("quicklogin-{port}@localhost"), folder, port, epmd_port, dist_port };
+        let folder = &node.folder;
         let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("the folder is ours to write");
         write(".erlang.cookie", COOKIE);
         fs::set_permissions(folder.join(".erlang.cookie"), PermissionsExt::from_mode(0o400)).expect("it is our file");
@@ -108,7 +109,8 @@ impl Node {
         let mut command = self.command(program);
         command
             .envs([("ERL_MAX_PORTS", "1024"), ("ERL_MAX_ETS_TABLES", "5000"), ("ERL_CRASH_DUMP_BYTES", "0")])
-            .envs([("RABBITMQ_NODENAME", NODE), ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"), ("RABBITMQ_LOGS", "-")])
+            .envs([("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"), ("RABBITMQ_LOGS", "-")])
+            .env("RABBITMQ_NODENAME", &self.name)
             .envs([("RABBITMQ_CONF_ENV_FILE", "/dev/null"), ("RABBITMQ_ALLOW_INPUT", "1")])
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
@@ -139,7 +141,7 @@ impl Node {
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let caller = format!("caller-{}", CALLS.fetch_add(1, Ordering::Relaxed));
         let mut command = self.command(&self.install.erl_call);
-        command.args(["-h", &caller, "-name", NODE, "-c", COOKIE, "-e"]);
+        command.args(["-h", &caller, "-name", &self.name, "-c", COOKIE, "-e"]);
         command
     }
 
