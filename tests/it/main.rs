@@ -5,6 +5,7 @@ mod clocks;
 mod dead_letters;
 mod drain;
 mod duplicates;
+mod exit_codes;
 mod external;
 mod forgotten;
 mod frozen;
