@@ -26,7 +26,7 @@ use assemble::Process;
 
 /// Phone-number logins of WeChat mini programs under heavy traffic: RabbitMQ in, WeChat once, Redis out.
 #[derive(Parser)]
-#[command(name = "quicklogin", version)]
+#[command(name = "quicklogin", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Settings in TOML; see `quicklogin config show --default`
     #[arg(long, global = true, value_name = "FILE")]
@@ -40,8 +40,13 @@ enum Command {
     /// Gateway and worker in one process (the default)
     ///
     /// Without RabbitMQ, Redis and an app in the settings, WeChat is simulated and nothing survives a restart.
+    #[command(after_help = EXIT_CODES)]
     Serve,
     /// Take codes from RabbitMQ, exchange them at WeChat, write results to Redis
+    ///
+    /// The first SIGTERM or SIGINT stops taking: what was asked is finished within worker.drain_s, the rest goes back. The
+    /// second stops at once.
+    #[command(after_help = EXIT_CODES)]
     Worker,
     /// Take codes over HTTP, publish them, hand out results
     Gateway,
@@ -78,15 +83,23 @@ pub struct CommandError {
     kind: Kind,
 }
 
+/// The exit codes of failures; `EXIT_CODES` tells them to people. clap, too, ends with 2 over usage.
 #[derive(Debug, Clone, Copy)]
+#[repr(u8)]
 enum Kind {
-    /// Exit code 1.
-    AtRunTime,
-    /// Exit code 2.
-    UsageOrSettings,
-    /// Exit code 3.
-    UncleanStop,
+    AtRunTime = 1,
+    UsageOrSettings = 2,
+    UncleanStop = 3,
 }
+
+/// What `--help` says of them.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done; of a worker or serve: stopped, by whichever signal, with RabbitMQ told of all that was in hand
+    1  failed at run time
+    2  usage or settings
+    3  a worker or serve stopped while RabbitMQ or Redis was away; what was in hand is delivered again
+  101  a bug: it panicked";
 
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> Result<(), CommandError> {
@@ -161,11 +174,7 @@ impl CommandError {
 
     /// 1: failed at run time; 2: usage or settings; 3: stopped, but RabbitMQ or Redis was away.
     pub fn exit_code(&self) -> ExitCode {
-        match self.kind {
-            Kind::AtRunTime => ExitCode::from(1),
-            Kind::UsageOrSettings => ExitCode::from(2),
-            Kind::UncleanStop => ExitCode::from(3),
-        }
+        ExitCode::from(self.kind as u8)
     }
 }
 

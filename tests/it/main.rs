@@ -7,6 +7,7 @@ mod dead_letters;
 mod documents;
 mod drain;
 mod duplicates;
+mod exit_codes;
 mod external;
 mod forgotten;
 mod frozen;

@@ -84,6 +84,11 @@ impl Process {
         signal(self.child.id(), libc::SIGHUP).expect("it is our child");
     }
 
+    /// SIGINT, as Ctrl-C would be.
+    pub(crate) fn interrupt(&mut self) {
+        signal(self.child.id(), libc::SIGINT).expect("it is our child");
+    }
+
     /// SIGTERM, as an operator's stop would be.
     pub(crate) fn terminate(&mut self) {
         signal(self.child.id(), libc::SIGTERM).expect("it is our child");
