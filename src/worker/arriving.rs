@@ -16,6 +16,9 @@ use crate::worker::shares::{Shares, Slot, Standing};
 /// What a declined login's result says.
 const SHARE_TAKEN: &str = "the app's share of this worker is taken by logins that wait for WeChat";
 
+/// The patience of one that waits for its turn may stand still, and is looked at so often at most.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A delivery that has been looked at.
 pub(super) enum Arrived {
     /// Nobody can be told of it.
@@ -71,8 +74,8 @@ impl Worker {
         Some(Arrived::Login(Login { id, request, since }, standing))
     }
 
-    /// Waits for the login's turn, no longer than it would be asked again and again; while the store is away, that does
-    /// not count. None: the soft stop came first.
+    /// Waits for the login's turn, no longer than it would be asked again and again; what does not count is the time in
+    /// which it is not WeChat that the logins before it wait for. None: the soft stop came first.
     pub(super) async fn turn(
         &self,
         login: &Login,
@@ -85,17 +88,19 @@ impl Worker {
             Some(Standing::Declined) => return Some(Turn::Declined),
             Some(Standing::Room(waiting)) => waiting,
         };
+        let wechats_time = waiting.wechats_time();
         let mut turn = pin!(waiting.turn());
         loop {
             let left = login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
+            let patience = self.0.limits.patience.saturating_sub(wechats_time.so_far());
+            if left.is_zero() || patience.is_zero() {
+                return Some(Turn::Declined);
+            }
             tokio::select! {
                 biased;
                 () = soft.cancelled() => return None,
                 slot = &mut turn => return Some(Turn::Ask(Some(slot))),
-                () = sleep(self.0.limits.patience.min(left)) => {}
-            }
-            if left <= self.0.limits.patience || self.0.store.check_writable().await.is_ok() {
-                return Some(Turn::Declined);
+                () = sleep(left.min(patience.max(LOOK_EVERY))) => {}
             }
         }
     }
