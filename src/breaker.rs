@@ -62,6 +62,11 @@ impl<F: Clone> Breaker<F> {
         self.state().as_ref().filter(|open| open.probing || open.until > now).map(|open| open.fault.clone())
     }
 
+    /// The same, unless somebody is just finding out whether it is over: what was so is no news then.
+    pub fn rests(&self, now: Instant) -> Option<F> {
+        self.state().as_ref().filter(|open| !open.probing && open.until > now).map(|open| open.fault.clone())
+    }
+
     /// The fault that it is open for, also while a probe may go.
     pub fn fault(&self) -> Option<F> {
         self.state().as_ref().map(|open| open.fault.clone())
@@ -122,12 +127,13 @@ mod tests {
         assert!(matches!(breaker.permit(start), Permit::Go));
         breaker.trip("frozen", 1, start + PAUSE);
         assert_eq!(stopped(&breaker.permit(start)), Some(("frozen", PAUSE)));
+        assert_eq!(breaker.rests(start), Some("frozen"));
         let later = start + PAUSE;
         assert_eq!((breaker.stopped(later), breaker.fault()), (None, Some("frozen")), "a probe may go");
         let probe = breaker.permit(later);
         assert!(matches!(probe, Permit::Probe(_)));
         assert_eq!(stopped(&breaker.permit(later)), Some(("frozen", Duration::ZERO)), "one at a time");
-        assert_eq!(breaker.stopped(later), Some("frozen"));
+        assert_eq!((breaker.stopped(later), breaker.rests(later)), (Some("frozen"), None), "it may be over");
         drop(probe);
         assert!(matches!(breaker.permit(later), Permit::Probe(_)), "one that came to nothing leaves it to the next");
     }

@@ -3,10 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::login::UnixMs;
+use crate::machine;
 
 /// Now, in Unix ms.
 pub fn now_ms() -> UnixMs {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as UnixMs)
+    let real = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as UnixMs);
+    machine::simulated_now_ms().unwrap_or_else(real)
 }
 
 /// A point in time for people: UTC, to the second, as in `2021-11-24T08:57:54Z`.

@@ -115,14 +115,17 @@ fn described(error: &ConfigError) -> String {
             format!("{key} should be {expected}{origin}")
         }
         ConfigError::At { error, origin, key } => {
-            let key = key.as_deref().unwrap_or("a value");
+            // The crate forgets the dot after an index.
+            let key = key.as_deref().unwrap_or("a value").replace(']', "].");
             let origin = origin.as_deref().map(|origin| format!(" in {origin}")).unwrap_or_default();
-            format!("{key}: {}{origin}", described(error))
+            format!("{}: {}{origin}", key.trim_end_matches('.'), described(error))
         }
         ConfigError::FileParse { uri, cause } => {
-            // The first line says where; those that follow repeat the text, which may be a secret.
-            let place = cause.to_string().lines().next().unwrap_or_default().to_owned();
-            format!("{} is not TOML: {}", uri.as_deref().unwrap_or("a text"), without_values(&place))
+            // The first line says where, the last one why; those between repeat the text, which may be a secret.
+            let cause = cause.to_string();
+            let (place, reason) = (cause.lines().next().unwrap_or_default(), cause.lines().last().unwrap_or_default());
+            let uri = uri.as_deref().unwrap_or("a text");
+            format!("{uri} is not TOML: {}: {}", without_values(place), without_values(reason))
         }
         other => without_values(&other.to_string()),
     }

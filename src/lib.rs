@@ -13,8 +13,8 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], and four helpers, [`clock`], [`backoff`], [`breaker`] and
-//!   [`process_name`];
+//! * nouns: [`secret`], [`login`], [`traceparent`], and six helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
+//!   [`process_name`] and [`stop_point`];
 //! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
@@ -32,6 +32,7 @@ pub mod config;
 pub mod gateway;
 pub mod http;
 pub mod login;
+pub mod machine;
 pub mod meters;
 pub mod ops;
 pub mod process_name;
@@ -39,6 +40,7 @@ pub mod queue;
 pub mod secret;
 pub mod shutdown;
 pub mod simulator;
+pub mod stop_point;
 pub mod store;
 pub mod telemetry;
 pub mod token;

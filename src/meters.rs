@@ -32,6 +32,7 @@ struct Inner {
     pushes: Family<PushLabel, Counter>,
     waiting_for_share: Gauge,
     declined: Counter,
+    panicked: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +79,11 @@ impl Meters {
                 to,
                 "logins_declined",
                 "Logins answered without asking, since their app's share of this worker was taken",
+            ),
+            panicked: added_at_zero(
+                to,
+                "logins_panicked",
+                "Logins whose walk panicked, which is a bug; each has a result all the same",
             ),
             submitted: added_at_zero(to, "submitted", "Login requests answered by this gateway, by HTTP status"),
             polls_waiting: added_at_zero(to, "polls_waiting", "Callers that wait for a result at this gateway"),
@@ -133,6 +139,11 @@ impl Meters {
     /// A login was answered without asking, since its app's share was taken.
     pub fn declined(&self) {
         self.0.declined.inc();
+    }
+
+    /// A login's walk panicked.
+    pub fn panicked(&self) {
+        self.0.panicked.inc();
     }
 
     /// The gateway answered a submission with this HTTP status.

@@ -58,11 +58,23 @@ pub enum Settlement {
     Ack,
     /// Not its fault (stopping, store away): it comes again.
     Requeue,
-    /// No result can be keyed: to the dead letters, with this reason in a header.
+    /// It is for people to look at, be it that no result can be keyed or that it has its result: to the dead letters,
+    /// with this reason in a header.
     Dead {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+/// How often a delivery has come back, measured by what its queue allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returns {
+    /// Not often.
+    Few,
+    /// As often as one does that ends each worker that has it in hand, or one that was unlucky.
+    Many,
+    /// So often that the queue may not deliver it again.
+    Last,
 }
 
 /// One message in hand. Whoever drops it unsettled puts it back.
@@ -71,6 +83,8 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// Whether it was delivered before, here or elsewhere.
     pub redelivered: bool,
+    /// How often it has come back.
+    pub returns: Returns,
     /// The publisher's own time of it, in Unix ms.
     pub timestamp: Option<UnixMs>,
     /// The trace that the login belongs to.

@@ -50,7 +50,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hyper::Request;
+use hyper::body::Bytes;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::model::apps::AppChange;
@@ -93,6 +96,8 @@ pub struct Simulator {
 struct Shared {
     model: Mutex<Model>,
     idle: Duration,
+    /// The wall clock at the start; from then on time is tokio's, which tests can pause.
+    started: (Instant, u64),
     ahead_ms: AtomicU64,
     connections: AtomicU64,
     connections_open: AtomicU64,
@@ -115,6 +120,7 @@ impl Simulator {
             shared: Arc::new(Shared {
                 model: Mutex::new(model),
                 idle: options.idle,
+                started: (Instant::now(), wall_clock_ms()),
                 ahead_ms: AtomicU64::new(0),
                 connections: AtomicU64::new(0),
                 connections_open: AtomicU64::new(0),
@@ -128,6 +134,12 @@ impl Simulator {
     /// None as yet: what goes wrong with one connection does not end the others.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
         server::serve(self, listener, stop).await
+    }
+
+    /// Answers a call of the WeChat view without a socket: status and body, late or never where that is to happen. None
+    /// where the connection would be dropped. Pushes that a call asks for are not sent.
+    pub async fn answer(&self, call: Request<Bytes>) -> Option<(u16, Bytes)> {
+        wechat_view::answer_in_process(self, call).await
     }
 
     /// Adds an app, or changes what the change names.
@@ -221,11 +233,15 @@ impl Simulator {
     }
 
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis())
-            .unwrap_or(u64::MAX)
-            .saturating_add(self.shared.ahead_ms.load(Ordering::Relaxed))
+        let (instant, wall_ms) = self.shared.started;
+        let since_ms = u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX);
+        wall_ms.saturating_add(since_ms).saturating_add(self.shared.ahead_ms.load(Ordering::Relaxed))
     }
+}
+
+fn wall_clock_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

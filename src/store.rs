@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use memory::{Distance, Memory};
 pub use redis::{BadStoreUrl, RedisSettings};
 pub use tokens::{Budget, ExternalValue, FoundKey, KeyKind, NoLook, Renewal, SharedRefusal, SharedState, SharedToken};
 
@@ -23,7 +24,7 @@ use crate::login::RequestId;
 #[derive(Clone)]
 pub enum Store {
     /// In this process; nothing survives a restart.
-    Memory(memory::Memory),
+    Memory(Memory),
     /// Shared by the fleet.
     Redis(redis::Redis),
 }
@@ -69,6 +70,17 @@ pub struct FinishedResult {
     pub ttl: Duration,
 }
 
+/// What became of the failure of a login that nobody was to have claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclaimed {
+    /// It is the result now.
+    Written,
+    /// There was a result already.
+    Recorded,
+    /// Somebody has claimed the login, and may be asking or have missed an answer: claim it first.
+    Claimed,
+}
+
 /// What became of a result that was to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -105,7 +117,7 @@ impl Claimed {
 impl Store {
     /// A store in this process.
     pub fn in_memory() -> Self {
-        Self::Memory(memory::Memory::default())
+        Self::Memory(Memory::default())
     }
 
     /// A store in Redis. Connects in the background and for ever; until it has, every verb answers [`StoreAway`].
@@ -120,7 +132,7 @@ impl Store {
     /// Whether the store takes a write: one that answers but is full or read-only is no use.
     pub async fn check_writable(&self) -> Result<(), StoreAway> {
         match self {
-            Self::Memory(_) => Ok(()),
+            Self::Memory(memory) => memory.reach("check_writable", &"", |_| ()).await,
             Self::Redis(redis) => redis.check_writable().await,
         }
     }
@@ -135,7 +147,7 @@ impl Store {
         keep: Duration,
     ) -> Result<Claim, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.claim(id, owner, lease, keep)),
+            Self::Memory(memory) => memory.reach("claim", id, |memory| memory.claim(id, owner, lease, keep)).await,
             Self::Redis(redis) => redis.claim(id, owner, lease, keep).await,
         }
     }
@@ -149,7 +161,7 @@ impl Store {
         lease: Duration,
     ) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.extend(id, claimed, asked, lease)),
+            Self::Memory(memory) => memory.reach("extend", id, |memory| memory.extend(id, claimed, asked, lease)).await,
             Self::Redis(redis) => redis.extend(id, claimed, asked, lease).await,
         }
     }
@@ -158,8 +170,7 @@ impl Store {
     pub async fn release(&self, id: &RequestId, claimed: &Claimed, asked: u32, unheard: bool) -> Result<(), StoreAway> {
         match self {
             Self::Memory(memory) => {
-                memory.release(id, claimed, asked, unheard);
-                Ok(())
+                memory.reach("release", id, |memory| memory.release(id, claimed, asked, unheard)).await
             }
             Self::Redis(redis) => redis.release(id, claimed, asked, unheard).await,
         }
@@ -173,8 +184,18 @@ impl Store {
         result: &FinishedResult,
     ) -> Result<Recorded, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.record(id, claimed, result)),
+            Self::Memory(memory) => memory.reach("record", id, |memory| memory.record(id, claimed, result)).await,
             Self::Redis(redis) => redis.record(id, claimed, result).await,
+        }
+    }
+
+    /// Records the failure of a login that is not to be asked, if nobody has ever claimed it: claim and record in one.
+    pub async fn record_unclaimed(&self, id: &RequestId, failure: &FinishedResult) -> Result<Unclaimed, StoreAway> {
+        match self {
+            Self::Memory(memory) => {
+                memory.reach("record_unclaimed", id, |memory| memory.record_unclaimed(id, failure)).await
+            }
+            Self::Redis(redis) => redis.record_unclaimed(id, failure).await,
         }
     }
 
@@ -182,7 +203,7 @@ impl Store {
     /// is away.
     pub async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.results(ids)),
+            Self::Memory(memory) => memory.reach("results", &"", |memory| memory.results(ids)).await,
             Self::Redis(redis) => redis.results(ids).await,
         }
     }
@@ -190,7 +211,7 @@ impl Store {
     /// Reserves a request id for a code. False: it belongs to another code.
     pub async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.reserve_id(id, digest, life)),
+            Self::Memory(memory) => memory.reach("reserve_id", id, |memory| memory.reserve_id(id, digest, life)).await,
             Self::Redis(redis) => redis.reserve_id(id, digest, life).await,
         }
     }
@@ -198,7 +219,7 @@ impl Store {
     /// Binds a code, by its digest, to a request, unless it is bound already.
     pub async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.bind_code(digest, id, life)),
+            Self::Memory(memory) => memory.reach("bind_code", id, |memory| memory.bind_code(digest, id, life)).await,
             Self::Redis(redis) => redis.bind_code(digest, id, life).await,
         }
     }
@@ -206,10 +227,7 @@ impl Store {
     /// Remembers that the queue has taken responsibility for a login.
     pub async fn mark_accepted(&self, id: &RequestId, life: Duration) -> Result<(), StoreAway> {
         match self {
-            Self::Memory(memory) => {
-                memory.mark_accepted(id, life);
-                Ok(())
-            }
+            Self::Memory(memory) => memory.reach("mark_accepted", id, |memory| memory.mark_accepted(id, life)).await,
             Self::Redis(redis) => redis.mark_accepted(id, life).await,
         }
     }
@@ -217,7 +235,7 @@ impl Store {
     /// Whether the queue has taken responsibility for a login, as far as a gateway or a worker has noted.
     pub async fn is_accepted(&self, id: &RequestId) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.is_accepted(id)),
+            Self::Memory(memory) => memory.reach("is_accepted", id, |memory| memory.is_accepted(id)).await,
             Self::Redis(redis) => redis.is_accepted(id).await,
         }
     }

@@ -114,12 +114,15 @@ impl Stopped {
 pub fn judge_stopped(stopped: &Stopped, left: Duration, history: &mut History, moment: Moment) -> Verdict {
     let answer = stopped.answer.as_ref();
     let after_ms = (left + AFTER_A_STOP.pause(0, moment.dice)).as_millis() as u64;
+    let is_in_time = moment.now_ms + after_ms < moment.until_ms;
     match stopped.cause {
+        // A probe is under way, and may find that it is over.
+        StopCause::NotServed if left.is_zero() && is_in_time => Verdict::AskAgain { after_ms },
         StopCause::NotServed if errcode::of_phone(stopped.errcode()) == PhoneErrcode::NotAllowed => {
             conclude(Reason::NotAllowed, answer)
         }
         StopCause::NotServed => conclude(Reason::Refused, answer),
-        _ if moment.now_ms + after_ms < moment.until_ms => Verdict::AskAgain { after_ms },
+        _ if is_in_time => Verdict::AskAgain { after_ms },
         _ if history.unheard => conclude(Reason::InDoubt, answer),
         StopCause::Quota => conclude(Reason::Throttled, answer),
         StopCause::Away => conclude(Reason::Unavailable, answer),

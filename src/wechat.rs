@@ -11,27 +11,27 @@ pub mod explained;
 mod hosts;
 mod platform;
 pub mod push;
+mod wire;
 
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, Url, header, redirect, retry};
+use reqwest::Url;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 pub use answer::{Fault, Reply, TokenGrant, TokenReply};
 pub use platform::{AuthorizerReply, MerchantsReply};
+pub use wire::{Call, Heard, StandIn};
 
-use answer::Heard;
 use hosts::{Endpoint, Hosts, Turn};
+use wire::Wire;
 
 use crate::login::{AppId, Code, OpenId};
 use crate::secret::Secret;
 
-/// The longest answer that is read, in bytes. Real ones are below one KiB.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What it takes to read an answer that has arrived.
 const ALREADY_HERE: Duration = Duration::from_millis(50);
 
@@ -85,7 +85,7 @@ pub fn longest_connect(left: Duration) -> Duration {
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    http: reqwest::Client,
+    wire: Wire,
     hosts: Hosts,
     exchange: Endpoint,
     stable_token: Endpoint,
@@ -103,21 +103,18 @@ pub struct ClientError(String);
 impl Client {
     /// Makes a client; opens no connection yet.
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
-        let base = &settings.base_url;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .connect_timeout(settings.connect_timeout)
-            .pool_idle_timeout(settings.pool_idle)
-            .tcp_nodelay(true)
-            .user_agent(concat!("quicklogin/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ClientError(answer::cause(error)))?;
-        let hosts: Vec<Url> = std::iter::once(base).chain(&settings.hosts).cloned().collect();
+        Self::over(Wire::https(settings)?, settings)
+    }
+
+    /// Makes a client of somebody in this process, who is asked in WeChat's place.
+    pub fn in_process(settings: &ClientSettings, stand_in: StandIn) -> Result<Self, ClientError> {
+        Self::over(Wire::InProcess(stand_in), settings)
+    }
+
+    fn over(wire: Wire, settings: &ClientSettings) -> Result<Self, ClientError> {
+        let hosts: Vec<Url> = std::iter::once(&settings.base_url).chain(&settings.hosts).cloned().collect();
         Ok(Self(Arc::new(Inner {
-            http,
+            wire,
             exchange: Endpoint::new(&hosts, "wxa/business/getuserphonenumber")?,
             stable_token: Endpoint::new(&hosts, "cgi-bin/stable_token")?,
             classic_token: Endpoint::new(&hosts, "cgi-bin/token")?,
@@ -166,19 +163,16 @@ impl Client {
     /// Asks for a new access token. The app's former one dies, five minutes later at the latest.
     pub async fn classic_token(&self, appid: &AppId, secret: &Secret) -> Result<TokenReply, Fault> {
         let query = [("grant_type", "client_credential"), ("appid", appid.as_str()), ("secret", secret.expose())];
-        let Inner { http, classic_token, .. } = &*self.0;
-        let heard = self.call(|host| http.get(classic_token.url(host, &query))).await?;
+        let endpoint = &self.0.classic_token;
+        let heard = self.call(|host| Call { url: endpoint.url(host, &query), bearer: None, body: None }).await?;
         answer::read_token(&heard, &[secret.expose()])
     }
 
     /// Asks another system's token server, which answers as WeChat's own token endpoints do: the one call that does not
     /// go to WeChat.
     pub async fn external_token(&self, url: &Url, bearer: Option<&Secret>) -> Result<TokenReply, Fault> {
-        let mut request = self.0.http.get(url.clone());
-        if let Some(bearer) = bearer {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose()));
-        }
-        let heard = hear(request, self.0.timeout).await?;
+        let call = Call { url: url.clone(), bearer: bearer.cloned(), body: None };
+        let heard = self.hear(call, self.0.timeout).await?;
         answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
     }
 
@@ -190,18 +184,17 @@ impl Client {
     ) -> Result<Heard, Fault> {
         self.call(|host| {
             let body = serde_json::to_vec(body).expect("text always serialises");
-            let request = self.0.http.post(endpoint.url(host, query));
-            request.header(header::CONTENT_TYPE, "application/json").body(body)
+            Call { url: endpoint.url(host, query), bearer: None, body: Some(body) }
         })
         .await
     }
 
-    /// Sends a request, made anew for each host, to one host after the other while it surely was not sent.
-    async fn call(&self, request_to: impl Fn(usize) -> RequestBuilder) -> Result<Heard, Fault> {
+    /// Sends a call, made anew for each host, to one host after the other while it surely was not sent.
+    async fn call(&self, call_to: impl Fn(usize) -> Call) -> Result<Heard, Fault> {
         let Inner { hosts, connect_timeout, timeout: limit, .. } = &*self.0;
         let (began, mut tried) = (Instant::now(), Vec::new());
         let mut turn = hosts.turn(&tried, began).expect("base_url is a host");
-        let mut heard = self.take_turn(turn, request_to(turn.host), *limit).await;
+        let mut heard = self.take_turn(turn, call_to(turn.host), *limit).await;
         while matches!(heard, Err(Fault::Unreachable(_))) {
             tried.push(turn.host);
             let left = limit.saturating_sub(began.elapsed());
@@ -210,41 +203,28 @@ impl Client {
             }
             let Some(next) = hosts.turn(&tried, Instant::now()) else { break };
             turn = next;
-            heard = self.take_turn(turn, request_to(turn.host), left).await;
+            heard = self.take_turn(turn, call_to(turn.host), left).await;
         }
         heard
     }
 
-    async fn take_turn(&self, turn: Turn, request: RequestBuilder, left: Duration) -> Result<Heard, Fault> {
-        let heard = hear(request, left).await;
+    async fn take_turn(&self, turn: Turn, call: Call, left: Duration) -> Result<Heard, Fault> {
+        let heard = self.hear(call, left).await;
         self.0.hosts.learn(turn, &heard, Instant::now());
         heard
     }
-}
 
-/// Sends a request and hears the answer to its end. One that came while this process stood still is heard too: it lies
-/// there, but a clock that has run on meanwhile would say first that the time is up. So there is a moment more, counted
-/// from when that was noticed.
-async fn hear(request: RequestBuilder, limit: Duration) -> Result<Heard, Fault> {
-    let mut hearing = pin!(hear_to_the_end(request));
-    if let Ok(heard) = timeout(limit, &mut hearing).await {
-        return heard;
-    }
-    let heard = timeout(ALREADY_HERE, hearing).await;
-    heard.unwrap_or_else(|_| Err(Fault::Unheard("there was no answer in time".into())))
-}
-
-async fn hear_to_the_end(request: RequestBuilder) -> Result<Heard, Fault> {
-    let mut response = request.send().await.map_err(answer::unanswered)?;
-    let status = response.status().as_u16();
-    let mut text = Vec::with_capacity(response.content_length().unwrap_or(0).min(4096) as usize);
-    while let Some(chunk) = response.chunk().await.map_err(answer::cut_off)? {
-        if text.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(answer::fault(status, "longer than 64 KiB"));
+    /// Sends a call and hears the answer to its end. One that came while this process stood still is heard too: it lies
+    /// there, but a clock that has run on meanwhile would say first that the time is up. So there is a moment more,
+    /// counted from when that was noticed.
+    async fn hear(&self, call: Call, limit: Duration) -> Result<Heard, Fault> {
+        let mut hearing = pin!(self.0.wire.carry(call));
+        if let Ok(heard) = timeout(limit, &mut hearing).await {
+            return heard;
         }
-        text.extend_from_slice(&chunk);
+        let heard = timeout(ALREADY_HERE, hearing).await;
+        heard.unwrap_or_else(|_| Err(Fault::Unheard("there was no answer in time".into())))
     }
-    Ok(Heard { status, text })
 }
 
 impl fmt::Debug for Client {

@@ -2,14 +2,19 @@
 //!
 //! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
 //! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
-//! `asking`, and after that in `recording`; `shares` says who may ask now, and `calls` whom WeChat serves at all.
+//! `asking`, and after that in `recording`; what is not asked goes by `unasked`. `shares` says who may ask now, `calls`
+//! whom WeChat serves at all, `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a
+//! bug of ours.
 
 mod arriving;
 mod asking;
 mod calls;
 mod handed_over;
+mod panicked;
 mod recording;
 mod shares;
+mod unasked;
+mod worn_out;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,21 +23,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
 use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
+use crate::machine;
 use crate::meters::Meters;
-use crate::queue::{Consumer, Delivery, Queue, Settlement};
-use crate::store::{Claim, Claimed, Recorded, Store, StoreAway};
+use crate::queue::{Consumer, Delivery, Queue, Returns, Settlement};
+use crate::stop_point::StopPoint;
+use crate::store::{Claim, Claimed, Store, StoreAway};
 use crate::token::{App, Tokens};
-use crate::verdict::History;
 use crate::wechat::Client;
 use arriving::{Arrived, Login, Turn};
-use shares::{Shares, Slot};
+use panicked::{Walked, catch_panic};
+use shares::{Shares, Standing};
 
 /// A lease outlasts the longest call by this much: time to send the call and to record its answer.
 const LEASE_MARGIN: Duration = Duration::from_millis(1500);
@@ -40,6 +48,9 @@ const LEASE_MARGIN: Duration = Duration::from_millis(1500);
 const CLAIM_KEPT_AFTER: Duration = Duration::from_secs(60);
 /// How often a worker looks whether the one that is asking has finished.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Also where slots are few, so many deliveries may be in hand: those that need no slot come and go as fast as the
+/// broker's round trips let them, and those behind them may be in a hurry.
+const FEWEST_PLACES: usize = 64;
 /// From the hard stop to the end of everything in hand.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pauses while the store is away.
@@ -101,7 +112,7 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
     while let Some(place) = free_place(&free, stop).await {
         let Some(delivery) = consumer.next().await else { break };
         let Some(arrived) = worker.arrive(&delivery, &shares, &stop.soft).await else { break };
-        in_hand.spawn(worker.clone().work_on(delivery, arrived, place, stop.clone()));
+        machine::spawn(&in_hand, worker.clone().work_on(delivery, arrived, place, stop.clone()));
     }
     consumer.give_back();
     in_hand.close();
@@ -113,7 +124,7 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
 
 /// How many deliveries are in hand at most: one in each slot, and those that wait for one or need none.
 fn places(slots: usize) -> usize {
-    slots + shares::room(slots)
+    (slots + shares::room(slots)).max(FEWEST_PLACES)
 }
 
 async fn free_place(free: &Arc<Semaphore>, stop: &Stop) -> Option<OwnedSemaphorePermit> {
@@ -166,44 +177,66 @@ impl Worker {
                 warn!(problem, bytes = delivery.body.len(), "a message without a usable request id is a dead letter");
                 Settlement::Dead { reason: problem }
             }
-            Arrived::Login(login, standing) => match self.turn(&login, standing, &stop.soft).await {
-                Some(turn) => self.walk(delivery, &login, &turn, &stop.hard).await,
-                None => Settlement::Requeue,
-            },
+            Arrived::Login(login, standing) => {
+                let mut walked = Walked::default();
+                let walking = self.take_turn(delivery, &login, standing, &mut walked, stop);
+                match catch_panic(walking).await {
+                    Some(settlement) => settlement,
+                    None => self.conclude_panicked(delivery, &login, walked, &stop.hard).await,
+                }
+            }
+        }
+    }
+
+    /// Waits for a login's turn, and then walks it or answers it unasked.
+    async fn take_turn(
+        &self,
+        delivery: &Delivery,
+        login: &Login,
+        standing: Standing,
+        walked: &mut Walked,
+        stop: &Stop,
+    ) -> Settlement {
+        match self.turn(login, standing, &stop.soft).await {
+            Some(Turn::Unasked(why)) if delivery.returns == Returns::Few => {
+                self.conclude_unasked(delivery, login, why, walked, &stop.hard).await
+            }
+            // In a box, since it is large, and most of a backlog may have no use for it.
+            Some(turn) => Box::pin(self.walk(delivery, login, &turn, walked, &stop.hard)).await,
+            None => Settlement::Requeue,
         }
     }
 
     /// Walks one login from its claim to its result. After `hard`, it may also be given back.
-    async fn walk(&self, delivery: &Delivery, login: &Login, turn: &Turn, hard: &CancellationToken) -> Settlement {
-        let Login { id, request, since } = login;
-        let mut history = History::default();
+    async fn walk(
+        &self,
+        delivery: &Delivery,
+        login: &Login,
+        turn: &Turn,
+        Walked { claimed, history }: &mut Walked,
+        hard: &CancellationToken,
+    ) -> Settlement {
+        StopPoint::Share.reached();
         loop {
-            let Some((claimed, leased_until)) = self.claim(id).await else { return Settlement::Ack };
+            let Some((newly_claimed, leased_until)) = self.claim(&login.id).await else { return Settlement::Ack };
+            let claimed = claimed.insert(newly_claimed);
             history.learn(claimed.asked, claimed.unheard);
-            let outcome = match (request, turn) {
+            StopPoint::Claimed.reached();
+            let outcome = match (&login.request, turn) {
                 (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
-                (Ok(request), Turn::Declined) => Some(self.decline(request, &history)),
+                (Ok(request), _) if Self::is_worn_out(delivery, claimed) => Some(self.give_up(request, history)),
+                (Ok(_), Turn::Unasked(why)) => Some(self.unasked_outcome(*why, login, history)),
                 (Ok(request), Turn::Ask(slot)) => {
-                    let asking = slot.as_ref().map(Slot::ask);
-                    let outcome = self.conclude(request, delivery, &claimed, leased_until, &mut history, hard).await;
-                    if let (Some(asking), Some(Outcome::Succeeded(_)), 1) = (asking, &outcome, history.asked) {
+                    let asking = slot.ask();
+                    let outcome = self.conclude(request, delivery, claimed, leased_until, history, hard).await;
+                    if let (Some(Outcome::Succeeded(_)), 1) = (&outcome, history.asked) {
                         asking.succeeded_at_once();
                     }
                     outcome
                 }
             };
             match outcome {
-                Some(outcome) => {
-                    let result = self.result(id, request.as_ref().ok(), outcome, history.asked);
-                    match self.record(&result, &claimed, hard).await {
-                        Some(Recorded::Written) => self.log(&result, delivery, *since),
-                        Some(Recorded::Kept | Recorded::NotMine) => {
-                            debug!(request_id = %id, "concluded by somebody else");
-                        }
-                        None => return Settlement::Requeue,
-                    }
-                    return Settlement::Ack;
-                }
+                Some(outcome) => return self.finish(delivery, login, claimed, outcome, history.asked, hard).await,
                 None if hard.is_cancelled() => return Settlement::Requeue,
                 // The claim is someone else's now; their result is as good.
                 None => {}

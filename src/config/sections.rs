@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, Error, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 
 use crate::login::AppId;
 use crate::secret::Secret;
@@ -70,7 +72,7 @@ pub struct AppEntry {
     pub appid: AppId,
     pub secret: Option<Secret>,
     pub secret_file: Option<PathBuf>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub token: TokenSource,
     #[serde(default)]
     pub force_refresh: bool,
@@ -92,10 +94,12 @@ pub enum TokenSource {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExternalEntry {
+    #[serde(default, deserialize_with = "word_if_any")]
     pub preset: Option<Preset>,
     pub prefix: Option<String>,
     pub key: Option<String>,
     pub field: Option<String>,
+    #[serde(default, deserialize_with = "word_if_any")]
     pub format: Option<ValueFormat>,
     pub redis_url: Option<Secret>,
     pub url: Option<Secret>,
@@ -166,6 +170,7 @@ pub struct SimulatorSettings {
 #[serde(deny_unknown_fields)]
 pub struct Log {
     pub filter: String,
+    #[serde(deserialize_with = "word")]
     pub format: LogFormat,
 }
 
@@ -177,4 +182,19 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+fn word_if_any<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    word(from).map(Some)
+}
+
+/// One word out of a few. The error names those there are, and not what was found: it may be a secret in the wrong place.
+fn word<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    let found = String::deserialize(from)?;
+    let found: StrDeserializer<'_, serde::de::value::Error> = found.as_str().into_deserializer();
+    T::deserialize(found).map_err(|error| {
+        let error = error.to_string();
+        let choices = error.split_once("expected ").map_or("another word", |(_, choices)| choices);
+        D::Error::custom(format!("should be {choices}"))
+    })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::{Delivery, PublishFault, Settlement};
+use crate::queue::{Delivery, PublishFault, Returns, Settlement};
 use crate::traceparent::Traceparent;
 
 /// So many dead letters are kept, the oldest go first.
@@ -91,9 +91,18 @@ impl Consumer {
             }
             if let Some(Waiting { body, redelivered, traceparent }) = self.queue.take() {
                 let settler = Some(super::Settler::Memory(Settler(self.queue.clone())));
-                return Some(Delivery { body, redelivered, timestamp: None, traceparent, owner: None, settler });
+                return Some(Delivery {
+                    body,
+                    redelivered,
+                    returns: Returns::Few,
+                    timestamp: None,
+                    traceparent,
+                    owner: None,
+                    settler,
+                });
             }
             tokio::select! {
+                biased;
                 () = self.queue.0.more.notified() => {}
                 () = self.stop.cancelled() => {}
             }

@@ -10,10 +10,13 @@ mod dead;
 mod dial;
 mod envelope;
 mod letter;
+mod link;
 mod publish;
+mod returns;
 mod session;
 mod suspects;
 mod topology;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +59,7 @@ pub struct RabbitSettings {
     pub max_length: u32,
     /// How many dead letters are kept; the oldest go first.
     pub dead_max_length: u32,
-    /// How many times a request is delivered before it goes to the dead letters.
+    /// How often a request may come back before it is suspected of ending its workers. The queue allows more.
     pub delivery_limit: u32,
     /// What RabbitMQ's own pages call the connection.
     pub connection_name: String,
@@ -84,7 +87,8 @@ impl RabbitQueue {
     /// Connects when it is first used.
     pub fn new(settings: RabbitSettings, tracker: TaskTracker) -> Result<Self, BadQueueUrl> {
         let endpoints = dial::Endpoints::parse(&settings.url)?;
-        let publisher = publish::Publisher::new(endpoints.clone(), settings.clone());
+        let links = link::Links::new(endpoints.clone(), settings.clone(), tracker.clone());
+        let publisher = publish::Publisher::new(settings.clone(), links);
         Ok(Self(Arc::new(Inner { settings, publisher, endpoints, tracker })))
     }
 

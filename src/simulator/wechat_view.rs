@@ -18,7 +18,7 @@ use hyper::{Method, Request, Response, StatusCode};
 pub(super) use self::answer_body::AnswerBody;
 use self::answer_body::Half;
 use super::Simulator;
-use super::model::{Act, ComponentCall, ComponentRequest, Outcome, TokenAsk};
+use super::model::{Act, ComponentCall, ComponentRequest, Outcome, Posting, TokenAsk};
 use super::pushes::Pushes;
 
 const BODY_BYTES_MOST: usize = 64 * 1024;
@@ -72,25 +72,42 @@ pub(super) async fn answer(
     let Some(body) = read(body).await? else {
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
     };
-    act_out(ask(simulator, pushes, call, &head, &body)).await
+    let (outcome, posting) = ask(simulator, call, &head, &body);
+    if let Some(posting) = posting {
+        pushes.begin(posting);
+    }
+    act_out(outcome).await
 }
 
-fn ask(simulator: &Simulator, pushes: &Pushes, call: Call, head: &Parts, body: &[u8]) -> Outcome {
+/// The same without a socket, for whoever can do without pushes. None where the connection would be dropped.
+pub(super) async fn answer_in_process(simulator: &Simulator, request: Request<Bytes>) -> Option<(u16, Bytes)> {
+    let (head, body) = request.into_parts();
+    let Some(call) = Call::at(head.uri.path()) else {
+        return Some((StatusCode::NOT_FOUND.as_u16(), Bytes::new()));
+    };
+    let (outcome, _) = ask(simulator, call, &head, &body);
+    wait(outcome.delay_ms).await;
+    match outcome.act {
+        Act::Answer { status, body, .. } => Some((status, body)),
+        Act::Huge { bytes } => Some((StatusCode::OK.as_u16(), vec![b'x'; usize::try_from(bytes).ok()?].into())),
+        Act::Cut | Act::CutInBody(_) => None,
+        Act::Hang => pending().await,
+    }
+}
+
+/// What becomes of a call, and what is to be pushed because of it.
+fn ask(simulator: &Simulator, call: Call, head: &Parts, body: &[u8]) -> (Outcome, Option<Posting>) {
     let query = head.uri.query().unwrap_or_default();
     let is_post = head.method == Method::POST;
     let token = query_value(query, "access_token");
     simulator.with_model(|model, now_ms| match call {
-        Call::Phone => model.phone(is_post, token.as_deref(), body, now_ms),
-        Call::StableToken => model.stable_token(is_post, body, now_ms),
-        Call::ClassicToken => model.classic_token(head.method == Method::GET, classic_ask(query), now_ms),
+        Call::Phone => (model.phone(is_post, token.as_deref(), body, now_ms), None),
+        Call::StableToken => (model.stable_token(is_post, body, now_ms), None),
+        Call::ClassicToken => (model.classic_token(head.method == Method::GET, classic_ask(query), now_ms), None),
         Call::Component(call) => {
             // Older documents have the first name for it, newer ones the second.
             let token = query_value(query, "component_access_token").or(token);
-            let (outcome, posting) = model.component(call, &ComponentRequest { is_post, token, body }, now_ms);
-            if let Some(posting) = posting {
-                pushes.begin(posting);
-            }
-            outcome
+            model.component(call, &ComponentRequest { is_post, token, body }, now_ms)
         }
     })
 }
@@ -105,9 +122,7 @@ fn classic_ask(query: &str) -> TokenAsk<'_> {
 }
 
 async fn act_out(outcome: Outcome) -> Result<Response<AnswerBody>, Dropped> {
-    if outcome.delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(outcome.delay_ms)).await;
-    }
+    wait(outcome.delay_ms).await;
     match outcome.act {
         Act::Answer { status, body, .. } => {
             // A step said in Rust may hold any number; one that HTTP cannot end with becomes 500.
@@ -122,6 +137,12 @@ async fn act_out(outcome: Outcome) -> Result<Response<AnswerBody>, Dropped> {
         }
         // The client going or the server stopping ends the connection, and this with it.
         Act::Hang => pending().await,
+    }
+}
+
+async fn wait(delay_ms: u64) {
+    if delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
     }
 }
 

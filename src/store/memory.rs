@@ -3,20 +3,34 @@
 mod tokens;
 
 use std::collections::HashMap;
+use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::login::RequestId;
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded};
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, StoreAway, Unclaimed};
 use tokens::TokenState;
 
 /// A handle on the process's store; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Memory(Arc<Mutex<State>>);
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+    distance: Option<Arc<dyn Distance>>,
+}
+
+/// What lies between a worker and a store in memory: nothing, unless a simulation puts something there.
+pub trait Distance: Send + Sync {
+    /// On the way there. False: the verb does not arrive, and the store is away.
+    fn there(&self, verb: &'static str, key: &(dyn Display + Sync)) -> BoxFuture<'static, bool>;
+
+    /// On the way back. False: the verb was carried out, but nobody hears the answer, and the store is away.
+    fn back(&self, verb: &'static str, key: &(dyn Display + Sync), answer: &dyn Debug) -> BoxFuture<'static, bool>;
+}
 
 #[derive(Default)]
 struct State {
@@ -40,6 +54,29 @@ struct ClaimState {
 }
 
 impl Memory {
+    /// The same store as it is seen across a distance.
+    pub fn at(&self, distance: Arc<dyn Distance>) -> Self {
+        Self { state: Arc::clone(&self.state), distance: Some(distance) }
+    }
+
+    /// Carries out a verb, across the distance where there is one.
+    pub(super) async fn reach<T: Debug>(
+        &self,
+        verb: &'static str,
+        key: &(dyn Display + Sync),
+        carry_out: impl FnOnce(&Self) -> T,
+    ) -> Result<T, StoreAway> {
+        let Some(distance) = &self.distance else { return Ok(carry_out(self)) };
+        if !distance.there(verb, key).await {
+            return Err(StoreAway("it is out of reach".into()));
+        }
+        let answer = carry_out(self);
+        match distance.back(verb, key, &answer).await {
+            true => Ok(answer),
+            false => Err(StoreAway("its answer was lost on the way".into())),
+        }
+    }
+
     pub(super) fn claim(&self, id: &RequestId, owner: &str, lease: Duration, keep: Duration) -> Claim {
         let now = Instant::now();
         let mut state = self.state();
@@ -90,6 +127,18 @@ impl Memory {
         Recorded::Written
     }
 
+    pub(super) fn record_unclaimed(&self, id: &RequestId, failure: &FinishedResult) -> Unclaimed {
+        let mut state = self.state();
+        if state.results.get(id).is_some() {
+            return Unclaimed::Recorded;
+        }
+        if state.claims.get(id).is_some() {
+            return Unclaimed::Claimed;
+        }
+        state.results.put(id.clone(), (failure.json.clone(), failure.succeeded), failure.ttl);
+        Unclaimed::Written
+    }
+
     pub(super) fn results(&self, ids: &[RequestId]) -> Vec<Option<Bytes>> {
         let state = self.state();
         ids.iter().map(|id| state.results.get(id).map(|(json, _)| json.clone())).collect()
@@ -123,7 +172,7 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no verb panics half-way")
+        self.state.lock().expect("no verb panics half-way")
     }
 }
 

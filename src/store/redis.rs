@@ -22,7 +22,7 @@ pub use link::{BadStoreUrl, RedisSettings};
 use script::{Call, Script};
 
 use crate::login::RequestId;
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, StoreAway};
+use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, StoreAway, Unclaimed};
 
 /// How long the key stays that readiness is tried with.
 const READY_KEY_MS: u64 = 10_000;
@@ -40,6 +40,7 @@ struct Scripts {
     extend: Script,
     release: Script,
     record: Script,
+    record_unclaimed: Script,
     set_once: Script,
     lead_refresh: Script,
     share_token: Script,
@@ -60,6 +61,7 @@ impl Redis {
             extend: Script::new(include_str!("redis/extend.lua")),
             release: Script::new(include_str!("redis/release.lua")),
             record: Script::new(include_str!("redis/record.lua")),
+            record_unclaimed: Script::new(include_str!("redis/record_unclaimed.lua")),
             set_once: Script::new(include_str!("redis/set_once.lua")),
             lead_refresh: Script::new(include_str!("redis/lead_refresh.lua")),
             share_token: Script::new(include_str!("redis/share_token.lua")),
@@ -130,6 +132,21 @@ impl Redis {
             "written" => Recorded::Written,
             "kept" => Recorded::Kept,
             _ => Recorded::NotMine,
+        })
+    }
+
+    pub(super) async fn record_unclaimed(
+        &self,
+        id: &RequestId,
+        failure: &FinishedResult,
+    ) -> Result<Unclaimed, StoreAway> {
+        let mut call = self.login_script(&self.scripts.record_unclaimed, id);
+        call.arg(ms(failure.ttl)).arg(&failure.json[..]);
+        let said: String = self.run(&call).await?;
+        Ok(match said.as_str() {
+            "written" => Unclaimed::Written,
+            "recorded" => Unclaimed::Recorded,
+            _ => Unclaimed::Claimed,
         })
     }
 

@@ -125,7 +125,7 @@ impl Store {
     /// The app's shared token, and why there is no newer one.
     pub async fn shared_token(&self, appid: &AppId) -> Result<SharedState, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.shared_token(appid)),
+            Self::Memory(memory) => memory.reach("shared_token", appid, |memory| memory.shared_token(appid)).await,
             Self::Redis(redis) => redis.shared_token(appid).await,
         }
     }
@@ -133,7 +133,9 @@ impl Store {
     /// Makes or keeps `owner` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
     pub async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.lead_refresh(appid, owner, lease)),
+            Self::Memory(memory) => {
+                memory.reach("lead_refresh", appid, |memory| memory.lead_refresh(appid, owner, lease)).await
+            }
             Self::Redis(redis) => redis.lead_refresh(appid, owner, lease).await,
         }
     }
@@ -148,7 +150,9 @@ impl Store {
         renewal: Option<&Renewal>,
     ) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.share_token(appid, owner, token, renewal)),
+            Self::Memory(memory) => {
+                memory.reach("share_token", appid, |memory| memory.share_token(appid, owner, token, renewal)).await
+            }
             Self::Redis(redis) => redis.share_token(appid, owner, token, renewal).await,
         }
     }
@@ -162,8 +166,7 @@ impl Store {
     ) -> Result<(), StoreAway> {
         match self {
             Self::Memory(memory) => {
-                memory.end_refresh(appid, owner, refusal);
-                Ok(())
+                memory.reach("end_refresh", appid, |memory| memory.end_refresh(appid, owner, refusal)).await
             }
             Self::Redis(redis) => redis.end_refresh(appid, owner, refusal).await,
         }
@@ -172,7 +175,9 @@ impl Store {
     /// The merchant's refresh token for this platform, where one was ever had.
     pub async fn refresh_token(&self, appid: &AppId, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.refresh_token(appid, platform)),
+            Self::Memory(memory) => {
+                memory.reach("refresh_token", appid, |memory| memory.refresh_token(appid, platform)).await
+            }
             Self::Redis(redis) => redis.refresh_token(appid, platform).await,
         }
     }
@@ -181,7 +186,9 @@ impl Store {
     /// when WeChat made them, in Unix s, since pushes come late, twice, and perhaps from somebody who recorded one.
     pub async fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.keep_ticket(platform, ticket, created_s)),
+            Self::Memory(memory) => {
+                memory.reach("keep_ticket", platform, |memory| memory.keep_ticket(platform, ticket, created_s)).await
+            }
             Self::Redis(redis) => redis.keep_ticket(platform, ticket, created_s).await,
         }
     }
@@ -189,7 +196,7 @@ impl Store {
     /// The platform's newest ticket, while it may still be taken.
     pub async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.ticket(platform)),
+            Self::Memory(memory) => memory.reach("ticket", platform, |memory| memory.ticket(platform)).await,
             Self::Redis(redis) => redis.ticket(platform).await,
         }
     }
@@ -197,7 +204,7 @@ impl Store {
     /// Whether something is left of the fleet's budget for this app, regardless of how far apart.
     pub async fn has_left(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.has_left(appid, budget)),
+            Self::Memory(memory) => memory.reach("has_left", appid, |memory| memory.has_left(appid, budget)).await,
             Self::Redis(redis) => redis.has_left(appid, budget).await,
         }
     }
@@ -205,7 +212,7 @@ impl Store {
     /// Takes one call out of the fleet's budget for this app. False: there is none.
     pub async fn spend(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
         match self {
-            Self::Memory(memory) => Ok(memory.spend(appid, budget)),
+            Self::Memory(memory) => memory.reach("spend", appid, |memory| memory.spend(appid, budget)).await,
             Self::Redis(redis) => redis.spend(appid, budget).await,
         }
     }

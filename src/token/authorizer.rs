@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::backoff::Backoff;
 use crate::login::{AppId, WechatAnswer};
+use crate::machine;
 use crate::secret::Secret;
 use crate::store::{Renewal, SharedToken};
 use crate::token::source::Fetched;
@@ -176,7 +177,7 @@ impl Tokens {
     /// Writes a refresh token that the store did not take, as long as it takes: it has no other home.
     pub(super) fn keep_renewal(&self, app: &KnownApp, token: SharedToken, renewal: Renewal) {
         let (tokens, app) = (self.clone(), app.clone());
-        self.0.parts.tracker.spawn(async move {
+        machine::spawn(&self.0.parts.tracker, async move {
             let Parts { store, stop, .. } = &tokens.0.parts;
             let keeping = async {
                 let mut failures = 0;

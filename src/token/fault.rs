@@ -15,7 +15,7 @@ const ANSWERS_FOR: Backoff = Backoff { first: Duration::from_secs(1), longest: D
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
     /// WeChat refused to give one.
-    #[error("WeChat refused with errcode {}", .0.errcode)]
+    #[error("WeChat refused with errcode {}: {}", .0.errcode, .0.errmsg)]
     Refused(WechatAnswer),
     /// WeChat refused a token and, asked for another, gave the same again. This is its refusal of the token.
     #[error("WeChat refuses the access token with errcode {}, and gave the same one again: some other system ends it by force, or replaces it without need", .0.errcode)]

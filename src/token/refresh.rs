@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::breaker::Permit;
 use crate::clock;
 use crate::login::{UnixMs, WechatAnswer};
+use crate::machine;
 use crate::store::{SharedRefusal, SharedState, SharedToken};
 use crate::token::source::Fetched;
 use crate::token::{Cached, KnownApp, Source, TokenFault, Tokens};
@@ -48,7 +49,7 @@ impl Tokens {
             return;
         }
         let fetching = self.clone().fetch_in_turn(app.clone(), Wanted::Fresh);
-        self.0.parts.tracker.spawn(async move {
+        machine::spawn(&self.0.parts.tracker, async move {
             if let Err(fault) = fetching.await {
                 debug!(%fault, "the access token was not refreshed; the old one still serves");
             }
@@ -63,17 +64,17 @@ impl Tokens {
         wanted: Wanted,
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
-        let fetching = self.0.parts.tracker.spawn(self.clone().fetch_in_turn(app.clone(), wanted));
+        let fetching = machine::spawn(&self.0.parts.tracker, self.clone().fetch_in_turn(app.clone(), wanted));
         match timeout_at(until, fetching).await {
             Ok(Ok(fetched)) => fetched,
             Ok(Err(_)) | Err(_) => Err(TokenFault::Awaited),
         }
     }
 
-    /// One at a time within this worker; those who waited take what the first one brought. While no token can be had, one
-    /// probes and the others are told at once.
+    /// One at a time within this worker; those who waited take what the first one brought. While no token can be had, all
+    /// are told at once, but for the one that probes and those that come meanwhile: they wait for what it brings.
     async fn fetch_in_turn(self, app: KnownApp, wanted: Wanted) -> Result<AccessToken, TokenFault> {
-        if let Some(fault) = app.0.fetching.stopped(Instant::now()).filter(|_| !wanted.is_an_order()) {
+        if let Some(fault) = app.0.fetching.rests(Instant::now()).filter(|_| !wanted.is_an_order()) {
             return self.take_shared(&app, &wanted).await.ok_or(fault);
         }
         let _turn = app.0.turn.lock().await;
@@ -155,6 +156,7 @@ impl Tokens {
             }
         }
         let fetched = tokio::select! {
+            biased;
             fetched = self.fetch_wanted(app, wanted) => fetched,
             never = self.keep_lead(app, owner) => match never {},
         };

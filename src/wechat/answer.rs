@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::login::{PhoneInfo, WechatAnswer};
 use crate::secret::Secret;
-use crate::wechat::{AccessToken, AuthorizerReply, MerchantsReply};
+use crate::wechat::{AccessToken, AuthorizerReply, Heard, MerchantsReply};
 
 /// The longest `errmsg` that is kept, in characters.
 const MAX_ERRMSG_CHARS: usize = 300;
@@ -65,12 +65,6 @@ impl Fault {
             Self::Unheard(_) | Self::Unreadable(_) => false,
         }
     }
-}
-
-/// A whole answer, not yet read.
-pub(super) struct Heard {
-    pub(super) status: u16,
-    pub(super) text: Vec<u8>,
 }
 
 impl Heard {

@@ -13,8 +13,7 @@ use reqwest::Url;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::ClientError;
-use super::answer::{Fault, Heard};
+use super::{ClientError, Fault, Heard};
 pub(super) use memory::Turn;
 use memory::{Change, Memory, Told};
 

@@ -1,5 +1,6 @@
 //! From a delivery to a login that may ask, or is not to: decoding, and waiting for a slot. Nothing is claimed here.
 
+use std::panic::catch_unwind;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -7,14 +8,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::login::{Failure, LoginRequest, Outcome, RequestId, Undecodable, UnixMs};
-use crate::queue::Delivery;
-use crate::verdict::{self, History};
+use crate::login::{LoginRequest, RequestId, Undecodable, UnixMs};
+use crate::queue::{Delivery, Returns};
+use crate::stop_point::StopPoint;
+use crate::verdict;
 use crate::worker::Worker;
 use crate::worker::shares::{Shares, Slot, Standing};
-
-/// What a declined login's result says.
-const SHARE_TAKEN: &str = "the app's share of this worker is taken by logins that wait for WeChat";
+use crate::worker::unasked::Unasked;
 
 /// The patience of one that waits for its turn may stand still, and is looked at so often at most.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -26,8 +26,8 @@ pub(super) enum Arrived {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// A login, and where it stands; it stands nowhere if WeChat is not to be asked anyway.
-    Login(Login, Option<Standing>),
+    /// A login, and where it stands.
+    Login(Login, Standing),
 }
 
 /// A login that has an id, and so will have a result.
@@ -41,10 +41,10 @@ pub(super) struct Login {
 
 /// Whether a login may ask.
 pub(super) enum Turn {
-    /// It may; in this slot, if it asks at all.
-    Ask(Option<Slot>),
-    /// It is answered without asking, for the sake of other apps.
-    Declined,
+    /// It may, in this slot.
+    Ask(Slot),
+    /// It is answered without asking.
+    Unasked(Unasked),
 }
 
 impl Worker {
@@ -57,73 +57,74 @@ impl Worker {
         soft: &CancellationToken,
     ) -> Option<Arrived> {
         let since = Instant::now();
-        let (id, request) = match LoginRequest::decode(&delivery.body) {
+        let (id, request) = match read(&delivery.body) {
             Ok(request) => (request.request_id.clone(), Ok(dated(request, delivery.timestamp))),
             Err(Undecodable::Invalid { request_id, problem }) => (request_id, Err(problem)),
             Err(Undecodable::Unkeyed { problem }) => return Some(Arrived::Nobodys { problem }),
         };
-        let tokens = &self.0.tokens;
-        let standing = match request.as_ref().ok().and_then(|request| tokens.app(request.appid.as_ref())) {
-            None => None,
-            Some(app) => tokio::select! {
+        let standing = match &request {
+            Err(_) => Standing::Unasked(Unasked::Unservable),
+            Ok(_) if delivery.returns == Returns::Last => Standing::Unasked(Unasked::WornOut),
+            Ok(request) => tokio::select! {
                 biased;
                 () = soft.cancelled() => return None,
-                standing = shares.enter(app.appid(), tokens.is_only_one()) => Some(standing),
+                standing = self.enter(request, shares) => standing,
             },
         };
         Some(Arrived::Login(Login { id, request, since }, standing))
     }
 
+    async fn enter(&self, request: &LoginRequest, shares: &Shares) -> Standing {
+        let tokens = &self.0.tokens;
+        let Some(app) = tokens.app(request.appid.as_ref()) else { return Standing::Unasked(Unasked::Unservable) };
+        shares.enter(app.appid(), tokens.is_only_one(), Instant::now() + self.time_left(request)).await
+    }
+
     /// Waits for the login's turn, no longer than it would be asked again and again; what does not count is the time in
     /// which it is not WeChat that the logins before it wait for. None: the soft stop came first.
-    pub(super) async fn turn(
-        &self,
-        login: &Login,
-        standing: Option<Standing>,
-        soft: &CancellationToken,
-    ) -> Option<Turn> {
+    pub(super) async fn turn(&self, login: &Login, standing: Standing, soft: &CancellationToken) -> Option<Turn> {
         let waiting = match standing {
-            None => return Some(Turn::Ask(None)),
-            Some(Standing::Slot(slot)) => return Some(Turn::Ask(Some(slot))),
-            Some(Standing::Declined) => return Some(Turn::Declined),
-            Some(Standing::Room(waiting)) => waiting,
+            Standing::Slot(slot) => return Some(Turn::Ask(slot)),
+            Standing::Unasked(why) => return Some(Turn::Unasked(why)),
+            Standing::Room(waiting) => waiting,
         };
+        let time_left = || login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
         let wechats_time = waiting.wechats_time();
         let mut turn = pin!(waiting.turn());
         loop {
-            let left = login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
-            let patience = self.0.limits.patience.saturating_sub(wechats_time.so_far());
-            if left.is_zero() || patience.is_zero() {
-                return Some(Turn::Declined);
-            }
+            let (left, patience) = (time_left(), self.0.limits.patience.saturating_sub(wechats_time.so_far()));
             tokio::select! {
                 biased;
                 () = soft.cancelled() => return None,
-                slot = &mut turn => return Some(Turn::Ask(Some(slot))),
+                slot = &mut turn => return Some(match slot.is_too_late(time_left()) {
+                    true => Turn::Unasked(Unasked::TooLate),
+                    false => Turn::Ask(slot),
+                }),
                 () = sleep(left.min(patience.max(LOOK_EVERY))) => {}
+            }
+            if time_left().is_zero() || wechats_time.so_far() >= self.0.limits.patience {
+                self.0.meters.declined();
+                return Some(Turn::Unasked(Unasked::Declined));
             }
         }
     }
 
-    fn time_left(&self, request: &LoginRequest) -> Duration {
+    pub(super) fn time_left(&self, request: &LoginRequest) -> Duration {
         Duration::from_millis(self.time_up_at(request).saturating_sub(clock::now_ms()))
     }
 
-    /// The outcome of a login that is declined. An earlier worker may have asked for it, and missed the answer.
-    pub(super) fn decline(&self, request: &LoginRequest, history: &History) -> Outcome {
-        self.0.meters.declined();
-        let too_old = clock::now_ms() >= self.time_up_at(request);
-        match verdict::time_up(history, too_old) {
-            Outcome::Failed(failure) if !too_old => {
-                Outcome::Failed(Failure { detail: Some(SHARE_TAKEN.to_owned()), ..failure })
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
+    pub(super) fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
         verdict::time_up_at(request, None, clock::now_ms(), self.0.limits.code_life)
     }
+}
+
+/// A body that makes the reading panic must not end the line.
+fn read(body: &[u8]) -> Result<LoginRequest, Undecodable> {
+    let reading = || {
+        StopPoint::Taken.reached();
+        LoginRequest::decode(body)
+    };
+    catch_unwind(reading).unwrap_or(Err(Undecodable::Unkeyed { problem: "reading it panicked" }))
 }
 
 /// The same request with the time that its life is counted from, so that waiting does not move it.

@@ -1,26 +1,32 @@
 //! From claim to conclusion: asking WeChat, judging what it says, asking again while that is right.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::clock;
-use crate::login::{LoginRequest, Outcome, Reason, UnixMs, WechatAnswer};
+use crate::login::{LoginRequest, Outcome, UnixMs, WechatAnswer};
 use crate::queue::Delivery;
+use crate::stop_point::StopPoint;
 use crate::store::Claimed;
 use crate::token::{KnownApp, TokenFault};
 use crate::verdict::{self, History, Moment, Stopped, Verdict};
 use crate::wechat::{AccessToken, Fault, Reply, errcode};
+use crate::worker::Worker;
 use crate::worker::calls::{AppCalls, Probes};
-use crate::worker::{Worker, unasked};
+use crate::worker::unasked::no_such_app;
 
 /// The pause while the store is away and the lease has to be renewed.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// What must be left of a lease after the longest call: time to record its answer.
 const RECORDING: Duration = Duration::from_millis(500);
+/// A login that waits renews its lease when so much is left of it.
+const RENEWED_AT: Duration = Duration::from_secs(1);
 
 /// One login between claim and conclusion.
 struct Asking<'a> {
@@ -76,10 +82,7 @@ impl Worker {
         hard: &CancellationToken,
     ) -> Option<Outcome> {
         let Some(app) = self.0.tokens.app(request.appid.as_ref()) else {
-            return Some(match request.appid {
-                Some(_) => unasked(Reason::UnknownApp, "no such app is configured"),
-                None => unasked(Reason::InvalidRequest, "appid is missing, and several apps are configured"),
-            });
+            return Some(no_such_app(request));
         };
         let (now, life) = (clock::now_ms(), self.0.limits.code_life);
         let asking = Asking {
@@ -135,6 +138,7 @@ impl Asking<'_> {
             Some(Err(fault)) => return Tried::Asked(Asked::NoToken(fault)),
             None => return Tried::Over,
         };
+        StopPoint::Token.reached();
         match self.hold_lease().await {
             Lease::Held => Tried::Asked(Asked::Answer(self.ask(token, &probes).await)),
             Lease::StoreAway => Tried::StoreAway,
@@ -179,13 +183,17 @@ impl Asking<'_> {
                 None => tokens.current(&self.app, until).await,
             }
         };
+        let mut leased_until = self.leased_until;
         let fetched = tokio::select! {
+            biased;
             fetched = fetching => fetched,
             () = self.hard.cancelled() => {
                 self.give_back().await;
                 return None;
             }
+            never = self.keep_claim(&mut leased_until) => match never {},
         };
+        self.leased_until = leased_until;
         if fetched.is_ok() && self.refused.take().is_some() {
             self.history.other_tokens += 1;
         }
@@ -194,19 +202,42 @@ impl Asking<'_> {
 
     /// Makes sure that nobody else asks while this call lasts. The first is covered by the claim itself.
     async fn hold_lease(&mut self) -> Lease {
-        let (worker, renewed_at) = (self.worker, Instant::now());
-        let left = self.leased_until.duration_since(renewed_at);
-        if self.history.asked == self.claimed.asked && left > worker.0.client.timeout() + RECORDING {
+        if self.history.asked == self.claimed.asked && self.lasts_for_a_call() {
             return Lease::Held;
         }
+        let (worker, renewed_at) = (self.worker, Instant::now());
         let asked = self.history.asked + 1;
         match worker.0.store.extend(&self.request.request_id, self.claimed, asked, worker.lease()).await {
             Ok(true) => {
                 self.leased_until = renewed_at + worker.lease();
-                Lease::Held
+                // A store that took so long to answer is as good as away: somebody else may ask before the call is over.
+                if self.lasts_for_a_call() { Lease::Held } else { Lease::StoreAway }
             }
             Ok(false) => Lease::Lost,
             Err(_) => Lease::StoreAway,
+        }
+    }
+
+    fn lasts_for_a_call(&self) -> bool {
+        let left = self.leased_until.duration_since(Instant::now());
+        left > self.worker.0.client.timeout() + RECORDING
+    }
+
+    /// Renews the lease for as long as this is polled: a login that only waits would look like one whose worker died in
+    /// the middle of a call, and somebody else would take it over, in doubt.
+    async fn keep_claim(&self, leased_until: &mut Instant) -> Infallible {
+        let Worker(parts) = self.worker;
+        // The claim itself counts as one.
+        let asked = self.history.asked.max(self.claimed.asked + 1);
+        loop {
+            sleep_until(*leased_until - RENEWED_AT).await;
+            let renewed_at = Instant::now();
+            match parts.store.extend(&self.request.request_id, self.claimed, asked, self.worker.lease()).await {
+                Ok(true) => *leased_until = renewed_at + self.worker.lease(),
+                // Somebody else's by now? That is found out before the next asking.
+                Ok(false) => pending().await,
+                Err(_) => sleep(STORE_PAUSE).await,
+            }
         }
     }
 
@@ -222,8 +253,10 @@ impl Asking<'_> {
     async fn ask(&mut self, token: AccessToken, probes: &Probes<'_>) -> Result<Reply, Fault> {
         let LoginRequest { code, openid, .. } = self.request;
         let began = Instant::now();
+        StopPoint::BeforeAsking.reached();
         self.history.asked += 1;
         let answer = self.worker.0.client.exchange(&token, code, openid.as_ref()).await;
+        StopPoint::Answered.reached();
         self.worker.0.meters.answered(kind(&answer), began.elapsed());
         self.calls.hear(self.app.appid(), &answer, probes, &self.worker.0.meters);
         match &answer {
@@ -239,14 +272,20 @@ impl Asking<'_> {
     }
 
     /// Waits before asking again. None: given back after a hard stop.
-    async fn pause(&self, pause: Duration) -> Option<()> {
-        tokio::select! {
+    async fn pause(&mut self, pause: Duration) -> Option<()> {
+        StopPoint::Pausing.reached();
+        let mut leased_until = self.leased_until;
+        let paused = tokio::select! {
+            biased;
             () = sleep(pause) => Some(()),
             () = self.hard.cancelled() => {
                 self.give_back().await;
                 None
             }
-        }
+            never = self.keep_claim(&mut leased_until) => match never {},
+        };
+        self.leased_until = leased_until;
+        paused
     }
 
     /// Gives the claim back with what is known now. If the store is away, it runs out by itself.

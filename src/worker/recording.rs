@@ -3,15 +3,43 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::clock;
 use crate::login::{LoginRequest, LoginResult, Outcome, RequestId};
-use crate::queue::{Delivery, HeldResult};
+use crate::queue::{Delivery, HeldResult, Settlement};
+use crate::stop_point::StopPoint;
 use crate::store::{Claimed, FinishedResult, Recorded};
-use crate::worker::{Worker, store_away};
+use crate::worker::arriving::Login;
+use crate::worker::{WORN_OUT, Worker, store_away};
 
 impl Worker {
+    /// Writes a login's outcome, and says what is to become of its delivery.
+    pub(super) async fn finish(
+        &self,
+        delivery: &Delivery,
+        login: &Login,
+        claimed: &Claimed,
+        outcome: Outcome,
+        attempts: u32,
+        hard: &CancellationToken,
+    ) -> Settlement {
+        let request = login.request.as_ref().ok();
+        let result = self.result(&login.id, request, outcome, attempts);
+        let Some(recorded) = self.record(&result, claimed, hard).await else { return Settlement::Requeue };
+        match recorded {
+            Recorded::Written => self.log(&result, delivery, login.since),
+            Recorded::Kept | Recorded::NotMine => debug!(request_id = %login.id, "concluded by somebody else"),
+        }
+        StopPoint::Recorded.reached();
+        match recorded {
+            Recorded::Written if request.is_some() && Self::is_worn_out(delivery, claimed) => {
+                Settlement::Dead { reason: WORN_OUT }
+            }
+            _ => Settlement::Ack,
+        }
+    }
+
     pub(super) fn result(
         &self,
         id: &RequestId,
@@ -33,12 +61,7 @@ impl Worker {
 
     /// Writes the result, however long that takes: an answer of WeChat's cannot be had again. A worker that has to stop
     /// meanwhile hands it over. None: it could not do that either.
-    pub(super) async fn record(
-        &self,
-        result: &LoginResult,
-        claimed: &Claimed,
-        hard: &CancellationToken,
-    ) -> Option<Recorded> {
+    async fn record(&self, result: &LoginResult, claimed: &Claimed, hard: &CancellationToken) -> Option<Recorded> {
         let finished = FinishedResult {
             json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
             succeeded: matches!(result.outcome, Outcome::Succeeded(_)),

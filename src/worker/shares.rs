@@ -12,6 +12,7 @@ mod division;
 mod pace;
 mod quickness;
 mod stopwatch;
+mod turnaround;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,10 +20,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
-use division::{Division, Entered};
+use division::{Division, Entered, Success};
 
 use crate::login::AppId;
 use crate::meters::{Meters, WaitsForShare};
+use crate::worker::unasked::Unasked;
 
 /// How often a login that stops the line looks whether its app has become slow.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -44,14 +46,15 @@ pub(super) enum Standing {
     Slot(Slot),
     /// It waits for a slot of its app's share.
     Room(Waiting),
-    /// It is not to be asked: its app is slow, and has what it may have of slots and room.
-    Declined,
+    /// Nowhere, since it is not to be asked.
+    Unasked(Unasked),
 }
 
 /// One slot, until it is dropped.
 pub(super) struct Slot {
     shares: Shares,
     share: usize,
+    since: Instant,
 }
 
 /// A place in the room, until it is dropped.
@@ -86,11 +89,12 @@ impl Shares {
         Self(Arc::new(Inner { division, freed: Notify::new(), meters }))
     }
 
-    /// Gives the app's next login its standing; waits while there is neither slot nor room for it and its app is not
-    /// slow. An app that is `alone` has all slots and is never declined. To be called by one at a time: the line.
-    pub(super) async fn enter(&self, appid: &AppId, alone: bool) -> Standing {
+    /// Gives the app's next login, whose time is up at `time_up`, its standing; waits while there is neither slot nor
+    /// room for it and its app is not slow. An app that is `alone` has all slots and is never declined. To be called by
+    /// one at a time: the line.
+    pub(super) async fn enter(&self, appid: &AppId, alone: bool, time_up: Instant) -> Standing {
         loop {
-            if let Some(standing) = self.try_enter(appid, alone) {
+            if let Some(standing) = self.try_enter(appid, alone, time_up) {
                 return standing;
             }
             // Elapsed? Then it is time to look.
@@ -98,17 +102,22 @@ impl Shares {
         }
     }
 
-    fn try_enter(&self, appid: &AppId, alone: bool) -> Option<Standing> {
+    fn try_enter(&self, appid: &AppId, alone: bool, time_up: Instant) -> Option<Standing> {
+        let now = Instant::now();
         let mut division = self.division();
         let share = division.share_of(appid);
         let shares = self.clone();
-        Some(match division.enter(share, alone, Instant::now())? {
-            Entered::Slot => Standing::Slot(Slot { shares, share }),
+        Some(match division.enter(share, alone, time_up - now, now)? {
+            Entered::Slot => Standing::Slot(Slot { shares, share, since: now }),
             Entered::Room { ticket, granted } => {
                 let waits = self.0.meters.wait_for_share();
                 Standing::Room(Waiting { shares, share, ticket, granted, has_slot: false, _waits: waits })
             }
-            Entered::Declined => Standing::Declined,
+            Entered::TooLate => Standing::Unasked(Unasked::TooLate),
+            Entered::Declined => {
+                self.0.meters.declined();
+                Standing::Unasked(Unasked::Declined)
+            }
         })
     }
 
@@ -122,6 +131,11 @@ impl Slot {
     pub(super) fn ask(&self) -> WaitsForWechat<'_> {
         self.shares.division().begin_asking(self.share, Instant::now());
         WaitsForWechat { slot: self, since: Instant::now(), succeeded: false }
+    }
+
+    /// Whether its login, which has so much time left, had better leave it to another.
+    pub(super) fn is_too_late(&self, left: Duration) -> bool {
+        self.shares.division().is_too_late(self.share, left, Instant::now())
     }
 }
 
@@ -137,7 +151,7 @@ impl Waiting {
     pub(super) async fn turn(mut self) -> Slot {
         (&mut self.granted).await.expect("a ticket is kept until it is granted or this is dropped");
         self.has_slot = true;
-        Slot { shares: self.shares.clone(), share: self.share }
+        Slot { shares: self.shares.clone(), share: self.share, since: Instant::now() }
     }
 }
 
@@ -173,8 +187,8 @@ impl Drop for Waiting {
 impl Drop for WaitsForWechat<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
-        let succeeded_in = self.succeeded.then(|| now - self.since);
-        self.slot.shares.division().end_asking(self.slot.share, succeeded_in, now);
+        let success = self.succeeded.then(|| Success { of_asking: now - self.since, of_slot: now - self.slot.since });
+        self.slot.shares.division().end_asking(self.slot.share, success, now);
     }
 }
 

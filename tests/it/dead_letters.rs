@@ -9,6 +9,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
 use quicklogin::clock;
+use quicklogin::worker::WORN_OUT;
 
 use crate::support::amqp::{Outcome, Publisher};
 use crate::support::fleet::{APP, SECRET, SISTER, eventually};
@@ -32,7 +33,7 @@ impl Ground {
     /// The queues are there, and nobody works.
     async fn lay() -> Self {
         let servers = Servers::start();
-        let app = format!("rabbitmq.delivery_limit = 2\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"\n");
+        let app = format!("rabbitmq.delivery_limit = 1\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"\n");
         let site = Site::with(&servers.settings(&app));
         let publisher = Publisher::connect(servers.vhost.url()).await;
         let ground = Self { servers, site, publisher };
@@ -159,12 +160,12 @@ async fn what_rabbitmq_moves_after_too_many_deliveries_is_read_and_replayed_as_n
     let ground = Ground::lay().await;
     ground.send(&request("r-1", clock::now_ms()).to_string(), Publisher::properties("r-1")).await;
     let channel = ground.publisher.channel();
-    for delivery in 1..=3 {
+    for delivery in 1..=11 {
         eventually("it is there", async || ground.ready(LOGINS) == 1).await;
         let got = channel.basic_get(LOGINS.into(), BasicGetOptions::default()).await.expect("connected");
         let acker = got.expect("a delivery").delivery.acker;
         acker.nack(BasicNackOptions { requeue: true, multiple: false }).await.expect("connected");
-        eventually("it is back", async || ground.ready(if delivery < 3 { LOGINS } else { DEAD }) == 1).await;
+        eventually("it is back", async || ground.ready(if delivery < 11 { LOGINS } else { DEAD }) == 1).await;
     }
     let shown = ground.json(&["show", "r-1", "--json"]).remove(0);
     assert_eq!((&shown["reason"], &shown["replay"]), (&json!("delivery_limit"), &json!("possible")), "{shown}");
@@ -240,22 +241,23 @@ async fn a_good_letter_becomes_a_result_and_the_others_are_refused() {
     ground.bury(&impatient.to_string(), "tired", now).await;
     ground.bury(&json!({"code": CODE}).to_string(), "request_id is missing", now).await;
     ground.bury(&format!("code={CODE}"), "the body is not a JSON object", now).await;
-    let counts = "(expired 3, unreadable 1, without a request id 1)";
+    ground.bury(&json!({"request_id": "worn", "code": CODE}).to_string(), WORN_OUT, now).await;
+    let counts = "(expired 3, unreadable 1, without a request id 1, has its result 1)";
 
     let dry = ground.dead(&["replay", "--all", "--dry-run"]);
-    assert_eq!(dry.stderr.trim(), format!("would replay 1, would refuse 5 {counts}, would leave 5"));
-    assert_eq!((ground.ready(DEAD), ground.ready(LOGINS)), (6, 0), "nothing is changed");
+    assert_eq!(dry.stderr.trim(), format!("would replay 1, would refuse 6 {counts}, would leave 6"));
+    assert_eq!((ground.ready(DEAD), ground.ready(LOGINS)), (7, 0), "nothing is changed");
     let replayed = ground.dead(&["replay", "--all"]);
-    assert_eq!((replayed.code, replayed.stderr.trim()), (Some(0), &*format!("replayed 1, refused 5 {counts}, left 5")));
+    assert_eq!((replayed.code, replayed.stderr.trim()), (Some(0), &*format!("replayed 1, refused 6 {counts}, left 6")));
     assert!(!format!("{}{}", replayed.stdout, dry.stdout).contains(code), "{}", replayed.stdout);
     assert!(replayed.stdout.contains("refused, expired: "), "{}", replayed.stdout);
-    assert_eq!((ground.ready(DEAD), ground.ready(LOGINS)), (5, 1));
+    assert_eq!((ground.ready(DEAD), ground.ready(LOGINS)), (6, 1));
     let _worker = ground.start_worker();
     let result = || ground.servers.redis.get("quicklogin:result:{good}");
     eventually("it has a result", async || result().is_some()).await;
     let result: Value = serde_json::from_str(&result().expect("a result")).expect("JSON");
     assert_eq!((&result["status"], &result["attempts"]), (&json!("succeeded"), &json!(1)), "{result}");
-    assert_eq!(ground.dead(&["replay", "--all"]).stderr.trim(), format!("replayed 0, refused 5 {counts}, left 5"));
+    assert_eq!(ground.dead(&["replay", "--all"]).stderr.trim(), format!("replayed 0, refused 6 {counts}, left 6"));
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lapin::BasicProperties;
-use lapin::options::{BasicGetOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -30,14 +29,7 @@ async fn send(publisher: &Publisher, body: &[u8], headers: FieldTable) {
 /// Takes so many deliveries and gives them back, as often as it takes to be suspect.
 async fn make_suspect(publisher: &Publisher, vhost: &crate::support::rabbit::Vhost, deliveries: u64) {
     for _ in 0..3 {
-        let mut taken = vec![];
-        for _ in 0..deliveries {
-            let got = publisher.channel().basic_get(LOGINS.into(), BasicGetOptions::default()).await;
-            taken.push(got.expect("it is connected").expect("a delivery").delivery.acker);
-        }
-        for acker in taken {
-            acker.nack(BasicNackOptions { requeue: true, multiple: false }).await.expect("it is connected");
-        }
+        publisher.take_and_give_back(LOGINS, deliveries).await;
         eventually("all are back", async || Broker::shared().queue_depths(vhost)[LOGINS].ready == deliveries).await;
     }
 }

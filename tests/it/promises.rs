@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quicklogin::login::{Outcome, Reason, RequestId};
 use quicklogin::queue::{Delivery, PublishFault, Queue, Settlement};
 use quicklogin::simulator::{Mint, Step};
-use quicklogin::store::{Claim, Claimed, FinishedResult, Recorded, SharedState, SharedToken, Store};
+use quicklogin::store::{Claim, Claimed, FinishedResult, Recorded, SharedState, SharedToken, Store, Unclaimed};
 use quicklogin::traceparent::Traceparent;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -222,6 +222,26 @@ promises! {
         assert_eq!(record(&finished("fourth", true)).await, Recorded::Kept);
         assert_eq!(record(&finished("fifth", false)).await, Recorded::Kept);
         assert_eq!(stored(&store, "r").await, Some(finished("third", true).json));
+    }
+
+    async fn a_login_that_is_not_asked_has_its_failure_in_one_step_unless_somebody_has_claimed_it(on: Ground) {
+        let fleet = ground(on).await;
+        let store = fleet.store.clone();
+        let record = async |name: &str, text: &str| {
+            store.record_unclaimed(&id(name), &finished(text, false)).await.expect("the store answers")
+        };
+        assert_eq!(record("r", "first").await, Unclaimed::Written);
+        assert_eq!(record("r", "second").await, Unclaimed::Recorded);
+        assert_eq!(stored(&store, "r").await, Some(finished("first", false).json));
+        assert_eq!(claim(&store, "r", LEASE).await, Claim::Recorded);
+        // One whose lease has run out may have missed an answer, and may still bring one.
+        let zombie = mine(&store, "z", Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!((record("z", "late").await, stored(&store, "z").await), (Unclaimed::Claimed, None));
+        store.release(&id("z"), &zombie, 1, true).await.expect("the store answers");
+        assert_eq!(record("z", "given back").await, Unclaimed::Claimed);
+        let success = store.record(&id("z"), &zombie, &finished("success", true)).await.expect("the store answers");
+        assert_eq!((success, record("z", "after").await), (Recorded::Written, Unclaimed::Recorded));
     }
 
     async fn a_zombie_may_bring_a_success_but_no_failure(on: Ground) {

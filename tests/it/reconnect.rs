@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quicklogin::login::RequestId;
-use quicklogin::queue::{Queue, RabbitSettings};
+use quicklogin::queue::{Queue, RabbitSettings, Settlement};
 use quicklogin::simulator::{Mint, Step, Then};
 use quicklogin::store::Claim;
 use quicklogin::traceparent::Traceparent;
@@ -127,18 +127,18 @@ async fn a_lapsed_claim_is_not_taken_over_in_a_full_store() {
 
 #[tokio::test]
 async fn a_queue_that_exists_with_other_arguments_is_used_as_it_is() {
-    let fleet = fleet().await;
+    let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     let changed = rabbit_settings(fleet.vhost(), 7);
     let tracker = TaskTracker::new();
     let queue = Queue::rabbit(changed, &tracker).expect("good settings");
-    let request = request(&fleet.tap().code);
-    queue.publish(&request, &Traceparent::generate()).await.expect("the queue takes it");
-    assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
-    let mut consuming = queue.consume(1, CancellationToken::new()).consuming();
-    tokio::time::timeout(SOON, consuming.wait_for(|consuming| *consuming))
-        .await
-        .expect("it consumes")
-        .expect("it lives");
+    queue.publish(&request("code"), &Traceparent::generate()).await.expect("the queue takes it");
+    let mut consumer = queue.consume(1, CancellationToken::new());
+    let delivery = tokio::time::timeout(SOON, consumer.next()).await.expect("in time").expect("a delivery");
+    let logins = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"];
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!((logins().ready, logins().unacked), (0, 1), "the session goes on");
+    delivery.settle(Settlement::Ack).await;
+    eventually("it is acked", async || (logins().ready, logins().unacked) == (0, 0)).await;
 }
 
 /// lapin dials in a thread of its own, which would wait for ever on a peer that accepts and says nothing.
@@ -150,10 +150,11 @@ async fn a_dial_that_nobody_waits_for_any_more_is_hung_up() {
     let settings = RabbitSettings { url: url.as_str().into(), ..rabbit_settings(&vhost, 10) };
     for _ in 0..3 {
         let queue = Queue::rabbit(settings.clone(), &tracker).expect("good settings");
-        let dial = tokio::time::timeout(Duration::from_millis(300), queue.check());
-        let (gave_up, accepted) = tokio::join!(dial, silent.accept());
-        gave_up.expect_err("the peer says nothing");
-        let (mut peer, _) = accepted.expect("it dials");
+        let stop = CancellationToken::new();
+        let _consumer = queue.consume(1, stop.clone());
+        let (mut peer, _) = silent.accept().await.expect("it dials");
+        sleep(Duration::from_millis(300)).await;
+        stop.cancel();
         let mut heard = Vec::new();
         let hung_up = tokio::time::timeout(Duration::from_secs(2), peer.read_to_end(&mut heard)).await;
         hung_up.expect("long before the dial's own bound").expect("hung up in order");

@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, id, request, settings_at};
+use crate::support::program::status;
 use crate::support::topologies::{Cluster, MASTER, Replicated, slot_of};
 
 /// From the end of a master to writing again, on a busy machine: sentinels and clusters themselves take some two seconds.
@@ -61,10 +62,15 @@ async fn all_succeed_through(fleet: &Fleet, slots: Range<u16>, trouble: impl Fut
     assert_eq!(fleet.simulator.asked_without_codes().codes_asked_more_than_once, 0);
 }
 
-/// How long it takes until the store takes writes.
+async fn is_ready(fleet: &Fleet) -> bool {
+    status(&format!("{}/readyz", fleet.url)).await == 200
+}
+
+/// How long it takes until the store takes writes, and readiness says so.
 async fn recovers(fleet: &Fleet) -> Duration {
     let began = Instant::now();
-    eventually("the store takes writes again", async || fleet.store.check_writable().await.is_ok()).await;
+    eventually("it is ready again", async || is_ready(fleet).await).await;
+    fleet.store.check_writable().await.expect("readiness tells the truth");
     began.elapsed()
 }
 
@@ -81,6 +87,7 @@ async fn a_master_that_is_killed_is_replaced_and_no_login_is_lost() {
         redis.kill_a_sentinel();
         redis.master.kill();
         fleet.store.check_writable().await.expect_err("the master is gone");
+        assert!(!is_ready(&fleet).await);
         let took = recovers(&fleet).await;
         assert!(took < RECOVERED, "{took:?}");
     })
@@ -144,6 +151,7 @@ async fn a_master_that_falls_silent_is_replaced() {
     all_succeed_through(&fleet, ALL, async {
         sleep(Duration::from_millis(500)).await;
         redis.master.freeze();
+        assert!(!is_ready(&fleet).await);
         let took = recovers(&fleet).await;
         assert!(took < RECOVERED, "{took:?}");
     })
@@ -174,14 +182,17 @@ async fn a_slot_that_moves_under_load_loses_no_login() {
     let slot = 100;
     all_succeed_through(&fleet, slot..slot + 1, async {
         let cluster = cluster.clone();
-        spawn_blocking(move || {
+        let moving = spawn_blocking(move || {
             for [from, to] in [[0, 1], [1, 2], [2, 0], [0, 1]] {
                 cluster.move_slot(slot, from, to, Duration::from_millis(300));
                 std::thread::sleep(Duration::from_millis(300));
             }
-        })
-        .await
-        .expect("the slot moves");
+        });
+        while !moving.is_finished() {
+            assert!(is_ready(&fleet).await, "a slot that moves is served all the time");
+            sleep(Duration::from_millis(50)).await;
+        }
+        moving.await.expect("the slot moves");
     })
     .await;
 }

@@ -113,6 +113,9 @@ fn no_error_repeats_a_password_or_a_secret() {
         format!("wechat.hosts = [\"{PASSWORD}\"]"),
         format!("wechat.hosts = \"{PASSWORD}\""),
         format!("gateway.keys = {{ \"{PASSWORD}\" = 1 }}"),
+        format!("[[apps]]\nappid = \"{APP}\"\ntoken = \"{PASSWORD}\""),
+        format!("log.format = \"{PASSWORD}\""),
+        format!("redis.prefix = \"{PASSWORD}"),
         format!("{PASSWORD} = 1\nredis = \"{PASSWORD}\""),
     ];
     for settings in wrong {

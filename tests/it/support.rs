@@ -6,6 +6,7 @@
 pub(crate) mod amqp;
 pub(crate) mod door;
 pub(crate) mod fleet;
+pub(crate) mod line;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod push;

@@ -10,6 +10,7 @@ use crate::commands::dead::redact::masked;
 use crate::login::{AppId, LoginRequest, MAX_BODY_BYTES, RequestId, Undecodable, UnixMs};
 use crate::queue::DeadLetter;
 use crate::verdict;
+use crate::worker::WORN_OUT;
 
 /// A letter, and what could be read of it.
 pub(super) struct Entry {
@@ -32,16 +33,19 @@ pub(super) enum Refusal {
     Unreadable,
     /// No result could be keyed.
     WithoutId,
+    /// A worker has concluded it, and only wants people to look at it.
+    HasResult,
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 3] = [Self::Expired, Self::Unreadable, Self::WithoutId];
+    pub(super) const ALL: [Self; 4] = [Self::Expired, Self::Unreadable, Self::WithoutId, Self::HasResult];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
             Self::Unreadable => "unreadable",
             Self::WithoutId => "without a request id",
+            Self::HasResult => "has its result",
         }
     }
 }
@@ -51,7 +55,8 @@ impl Entry {
         let decoded = LoginRequest::decode(&letter.body);
         let object = object(&letter.body);
         let refusal = match &decoded {
-            Ok(request) => is_over(request, &letter, code_life).then_some(Refusal::Expired),
+            Ok(request) if is_over(request, &letter, code_life) => Some(Refusal::Expired),
+            Ok(_) => (letter.reason.as_deref() == Some(WORN_OUT)).then_some(Refusal::HasResult),
             Err(Undecodable::Unkeyed { .. }) if object.is_some() => Some(Refusal::WithoutId),
             Err(_) => Some(Refusal::Unreadable),
         };

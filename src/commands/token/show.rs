@@ -48,6 +48,8 @@ fn print_rows(seen: &Seen) {
     if let Some((answer, times)) = &seen.refusal {
         let words = explain(answer.errcode).map_or(answer.errmsg.as_str(), |explanation| explanation.english);
         println!("  refused {times} times in a row, last with {}: {words}", answer.errcode);
+        println!("  WeChat's words: {}", answer.errmsg);
+        println!("  once that is mended: quicklogin token refresh --app {}", seen.appid);
     }
     if let Some(problem) = &seen.problem {
         println!("  {problem}");

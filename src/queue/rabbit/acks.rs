@@ -9,6 +9,7 @@ use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use tokio::sync::mpsc;
 
 use crate::queue::rabbit::bounded;
+use crate::stop_point::StopPoint;
 
 /// So many settlements are told at once, at most.
 const GATHERED: usize = 512;
@@ -47,6 +48,7 @@ pub(super) async fn tell(channel: &Channel, mut settled: mpsc::Receiver<Settled>
                 }
             }
         }
+        StopPoint::AcksGathered.reached();
         tell_finished(channel, &mut window).await?;
     }
     Ok(())

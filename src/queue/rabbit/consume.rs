@@ -1,6 +1,7 @@
 //! Consuming: one supervisor, one session for each connection. Whatever goes wrong (connection error, channel closed,
 //! consumer cancelled, an ack that fails or hangs) leads to the same thing: drop everything, connect again, for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::Connection;
@@ -41,6 +42,7 @@ pub(crate) struct Settler {
     pub(super) envelope: Envelope,
     pub(super) settled: mpsc::Sender<Settled>,
     pub(super) queue: RabbitQueue,
+    pub(super) _unsettled: Arc<()>,
     /// Held until it is settled, where it came back too often.
     pub(super) _turn: Option<Turn>,
 }
@@ -131,7 +133,7 @@ impl Settler {
 pub(super) struct Supervisor {
     pub(super) queue: RabbitQueue,
     /// Of the queue that is consumed.
-    name: String,
+    pub(super) name: String,
     pub(super) in_hand: u16,
     pub(super) stop: CancellationToken,
     pub(super) sender: mpsc::Sender<Delivery>,
@@ -183,8 +185,9 @@ impl Supervisor {
 
     async fn consume(&self, connection: &Connection) -> lapin::Result<End> {
         let settings = &self.queue.0.settings;
+        let limits = topology::ensure(connection, settings).await?;
+        // Not before: a queue that is there with other arguments costs a channel, which is no reason to end anything.
         let events = connection.events_listener();
-        topology::ensure(connection, settings).await?;
         let channel = bounded(connection.create_channel()).await?;
         bounded(channel.basic_qos(self.in_hand, BasicQosOptions::default())).await?;
         let consuming = channel.basic_consume(
@@ -196,9 +199,14 @@ impl Supervisor {
         let consumer = bounded(consuming).await?;
         self.consuming.send_replace(true);
         info!(queue = self.name, "consuming");
-        let end = self.session(&channel, consumer, events).await;
-        // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes.
-        let _ = timeout(GOODBYE, channel.close(200, "bye".into())).await;
-        Ok(end)
+        let end = self.session(&channel, consumer, events, limits).await;
+        // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes; and the answer
+        // means that RabbitMQ has read all acks.
+        let goodbye = timeout(GOODBYE, channel.close(200, "bye".into())).await;
+        Ok(match (end, goodbye) {
+            (End::Stopped, Err(_)) => End::Lost("no answer to the last acks".into()),
+            (End::Stopped, Ok(Err(error))) => End::Lost(format!("the last acks: {error}")),
+            (end, _) => end,
+        })
     }
 }

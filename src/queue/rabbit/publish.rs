@@ -3,47 +3,33 @@
 //! One publish at a time on each channel, and many channels: lapin hands a returned message to whichever confirm of the
 //! channel completes next, so that with two in flight an unroutable request could be taken for a confirmed one.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::BasicPublishOptions;
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
-use tokio::time::{Instant, timeout};
+use lapin::{BasicProperties, Confirmation};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
 use crate::login::LoginRequest;
-use crate::queue::rabbit::dial::{Endpoints, SHORT_FRAMES};
 use crate::queue::rabbit::envelope::{OWNER, text};
 use crate::queue::rabbit::letter::DeadLetter;
-use crate::queue::rabbit::{BROKER_TIMEOUT, RabbitSettings, bounded, topology};
+use crate::queue::rabbit::link::{Link, Links, away};
+use crate::queue::rabbit::{RabbitSettings, bounded, topology};
 use crate::queue::{HeldResult, PublishFault};
 use crate::traceparent::Traceparent;
 
 /// How many publishes may be in flight.
 const LANES: usize = 128;
-/// After a failed connection, publishes are refused at once for so long, so that they do not queue up behind dials.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// A publish waits no longer than this for its lane and for a connection; then it has `BROKER_TIMEOUT`.
+const WAIT_MOST: Duration = Duration::from_secs(2);
 
 pub(super) struct Publisher {
-    endpoints: Endpoints,
     settings: RabbitSettings,
     lanes: Semaphore,
-    link: AsyncMutex<LinkState>,
-}
-
-#[derive(Default)]
-struct LinkState {
-    link: Option<Arc<Link>>,
-    failed: Option<(Instant, PublishFault)>,
-}
-
-/// A connection and those of its channels that are free.
-struct Link {
-    connection: Connection,
-    idle: Mutex<Vec<Channel>>,
+    links: Links,
 }
 
 /// One message as it goes out.
@@ -55,8 +41,8 @@ struct Outgoing<'a> {
 }
 
 impl Publisher {
-    pub(super) fn new(endpoints: Endpoints, settings: RabbitSettings) -> Self {
-        Self { endpoints, settings, lanes: Semaphore::new(LANES), link: AsyncMutex::default() }
+    pub(super) fn new(settings: RabbitSettings, links: Links) -> Self {
+        Self { settings, lanes: Semaphore::new(LANES), links }
     }
 
     pub(super) async fn publish_request(
@@ -94,13 +80,13 @@ impl Publisher {
 
     /// Whether a publish could succeed now.
     pub(super) async fn check(&self) -> Result<(), PublishFault> {
-        let link = self.link().await?;
-        if link.connection.status().blocked() { Err(blocked()) } else { Ok(()) }
+        let link = in_time(self.links.current()).await?;
+        if link.is_blocked() { Err(blocked()) } else { Ok(()) }
     }
 
     /// Deletes exchange and queues, as far as RabbitMQ lets us.
     pub(super) async fn remove_topology(&self) {
-        let Ok(link) = self.link().await else { return };
+        let Ok(link) = in_time(self.links.current()).await else { return };
         if let Ok(channel) = link.channel().await
             && let Err(error) = topology::remove(&channel, &self.settings).await
         {
@@ -109,85 +95,40 @@ impl Publisher {
     }
 
     async fn publish(&self, outgoing: Outgoing<'_>) -> Result<(), PublishFault> {
-        let lane = timeout(BROKER_TIMEOUT, self.lanes.acquire()).await;
-        let _lane = lane.map_err(|_| away("too many publishes at once"))?.expect("the semaphore is never closed");
-        let link = self.link().await?;
-        if link.connection.status().blocked() {
+        let (_lane, link) = in_time(async {
+            let lane = self.lanes.acquire().await.expect("the semaphore is never closed");
+            Ok((lane, self.links.current().await?))
+        })
+        .await?;
+        if link.is_blocked() {
             return Err(blocked());
         }
-        let channel = link.channel().await.map_err(|error| away(&error.to_string()))?;
-        match publish_on(&channel, outgoing).await {
-            Ok(confirmation) => {
-                link.idle.lock().expect("nothing panics while holding it").push(channel);
-                taken(&confirmation)
-            }
+        let published = tokio::select! {
+            published = bounded(publish_on(&link, outgoing)) => published,
+            () = link.blocked() => return Err(blocked()),
+        };
+        match published {
+            Ok(confirmation) => taken(&confirmation),
             Err(error) => {
-                self.give_up(&link).await;
+                self.links.give_up(&link);
                 Err(away(&error.to_string()))
             }
         }
     }
-
-    /// The connection of the moment, made when there is none.
-    async fn link(&self) -> Result<Arc<Link>, PublishFault> {
-        let mut state = timeout(BROKER_TIMEOUT, self.link.lock()).await.map_err(|_| away("still connecting"))?;
-        if let Some(link) = state.link.as_ref().filter(|link| link.connection.status().connected()) {
-            return Ok(Arc::clone(link));
-        }
-        if let Some((_, fault)) = state.failed.as_ref().filter(|(at, _)| at.elapsed() < RETRY_AFTER) {
-            return Err(fault.clone());
-        }
-        match self.connect().await {
-            Ok(link) => {
-                *state = LinkState { link: Some(Arc::clone(&link)), failed: None };
-                Ok(link)
-            }
-            Err(error) => {
-                let fault = away(&error.to_string());
-                *state = LinkState { link: None, failed: Some((Instant::now(), fault.clone())) };
-                Err(fault)
-            }
-        }
-    }
-
-    async fn connect(&self) -> lapin::Result<Arc<Link>> {
-        let name = format!("{} publishing", self.settings.connection_name);
-        let connection = self.endpoints.connect(&name, SHORT_FRAMES).await?;
-        topology::ensure(&connection, &self.settings).await?;
-        Ok(Arc::new(Link { connection, idle: Mutex::default() }))
-    }
-
-    /// A publish failed or hung: this connection is not to be trusted any more.
-    async fn give_up(&self, link: &Arc<Link>) {
-        if link.connection.status().blocked() {
-            return;
-        }
-        let mut state = self.link.lock().await;
-        if state.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            state.link = None;
-        }
-    }
 }
 
-impl Link {
-    async fn channel(&self) -> lapin::Result<Channel> {
-        let idle = self.idle.lock().expect("nothing panics while holding it").pop();
-        if let Some(channel) = idle.filter(|channel| channel.status().connected()) {
-            return Ok(channel);
-        }
-        let channel = bounded(self.connection.create_channel()).await?;
-        bounded(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(channel)
-    }
+async fn in_time<T>(waiting: impl Future<Output = Result<T, PublishFault>>) -> Result<T, PublishFault> {
+    timeout(WAIT_MOST, waiting).await.unwrap_or_else(|_| Err(away("it takes too long to connect, or to publish")))
 }
 
-async fn publish_on(channel: &Channel, outgoing: Outgoing<'_>) -> lapin::Result<Confirmation> {
+async fn publish_on(link: &Link, outgoing: Outgoing<'_>) -> lapin::Result<Confirmation> {
     let Outgoing { exchange, routing_key, body, properties } = outgoing;
     let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    bounded(async {
-        channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await?.await
-    })
-    .await
+    let channel = link.channel().await?;
+    let sent = channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await?;
+    let confirmation = sent.await?;
+    link.take_back(channel);
+    Ok(confirmation)
 }
 
 fn taken(confirmation: &Confirmation) -> Result<(), PublishFault> {
@@ -209,8 +150,4 @@ fn persistent(headers: FieldTable) -> BasicProperties {
 
 fn blocked() -> PublishFault {
     away("RabbitMQ takes no publishes: a memory or disk alarm is on")
-}
-
-fn away(why: &str) -> PublishFault {
-    PublishFault::Away(why.to_owned())
 }

@@ -1,6 +1,7 @@
 //! One session of consuming: from the first delivery of a connection to whatever ends it.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -13,11 +14,24 @@ use crate::queue::rabbit::acks::{self, Settled};
 use crate::queue::rabbit::bounded;
 use crate::queue::rabbit::consume::{End, Settler, Supervisor};
 use crate::queue::rabbit::envelope::{self, Envelope};
+use crate::queue::rabbit::returns::Limits;
 use crate::queue::rabbit::suspects::{Suspects, Turn, is_suspect};
+use crate::queue::rabbit::watch::{self, Quiet};
 use crate::queue::{self, Delivery};
 
 /// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
 const SENT_AHEAD: Duration = Duration::from_millis(50);
+
+/// What all deliveries of one session share.
+struct Session<'a> {
+    supervisor: &'a Supervisor,
+    channel: &'a Channel,
+    limits: Limits,
+    settled: mpsc::Sender<Settled>,
+    quiet: Quiet,
+    /// Held by each delivery that is not settled.
+    unsettled: Arc<()>,
+}
 
 impl Supervisor {
     /// Hands out deliveries until something ends it; after a stop, settles what is still in hand.
@@ -26,36 +40,42 @@ impl Supervisor {
         channel: &Channel,
         mut consumer: lapin::Consumer,
         events: impl Stream<Item = Event>,
+        limits: Limits,
     ) -> End {
         let (settled, to_tell) = mpsc::channel(usize::from(self.in_hand));
+        let session =
+            Session { supervisor: self, channel, limits, settled, quiet: Quiet::default(), unsettled: Arc::default() };
         let mut acks = pin!(acks::tell(channel, to_tell));
         let lost = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
             told = &mut acks => Some(told.map_or_else(|error| format!("acks: {error}"), |()| "acks ended".into())),
             why = fatal_event(events) => Some(why),
-            why = self.hand_out(&mut consumer, &settled) => why,
+            why = session.hand_out(&mut consumer) => why,
+            why = watch::over(&session.quiet, channel, &self.name, || session.has_all()) => Some(why),
         };
         if let Some(why) = lost {
             return End::Lost(why);
         }
-        self.give_back(channel, consumer, &settled).await;
-        drop(settled);
+        session.give_back(consumer).await;
         match acks.await {
             Ok(()) => End::Stopped,
             Err(error) => End::Lost(format!("acks: {error}")),
         }
     }
+}
 
+impl Session<'_> {
     /// Room first, delivery second, so that nothing is taken that nobody is ready for. None: nobody listens any more.
-    async fn hand_out(&self, consumer: &mut lapin::Consumer, settled: &mpsc::Sender<Settled>) -> Option<String> {
+    async fn hand_out(&self, consumer: &mut lapin::Consumer) -> Option<String> {
         let mut suspects = Suspects::new();
         loop {
-            let room = self.sender.reserve().await.ok()?;
+            let room = self.supervisor.sender.reserve().await.ok()?;
+            self.quiet.begins();
             tokio::select! {
                 (suspect, turn) = suspects.next() => room.send(in_turn(suspect, turn)),
                 next = consumer.next() => match next {
-                    Some(Ok(delivery)) => match self.delivery(delivery, settled) {
+                    Some(Ok(delivery)) => match self.delivery(delivery) {
                         (delivery, true) => suspects.hold_back(delivery),
                         (delivery, false) => room.send(delivery),
                     },
@@ -63,41 +83,49 @@ impl Supervisor {
                     None => return Some("RabbitMQ cancelled the consumer".into()),
                 },
             }
+            self.quiet.ends();
         }
     }
 
+    /// RabbitMQ sends no more than this.
+    fn has_all(&self) -> bool {
+        Arc::strong_count(&self.unsettled) > usize::from(self.supervisor.in_hand)
+    }
+
     /// Ends the consumer and puts back what RabbitMQ had sent ahead.
-    async fn give_back(&self, channel: &Channel, mut consumer: lapin::Consumer, settled: &mpsc::Sender<Settled>) {
-        let cancelled = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+    async fn give_back(self, mut consumer: lapin::Consumer) {
+        let cancelled = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         if bounded(cancelled).await.is_err() {
             return;
         }
         while let Ok(Some(Ok(delivery))) = timeout(SENT_AHEAD, consumer.next()).await {
-            drop(self.delivery(delivery, settled));
+            drop(self.delivery(delivery));
         }
     }
 
     /// The flag tells whether it is suspect.
-    fn delivery(&self, delivery: lapin::message::Delivery, settled: &mpsc::Sender<Settled>) -> (Delivery, bool) {
+    fn delivery(&self, delivery: lapin::message::Delivery) -> (Delivery, bool) {
         let properties = &delivery.properties;
         let envelope = Envelope::of(properties);
-        let suspect = is_suspect(envelope.taken_back());
+        let taken_back = envelope.taken_back();
         let settler = Settler {
             tag: delivery.delivery_tag,
             envelope,
-            settled: settled.clone(),
-            queue: self.queue.clone(),
+            settled: self.settled.clone(),
+            queue: self.supervisor.queue.clone(),
+            _unsettled: Arc::clone(&self.unsettled),
             _turn: None,
         };
         let delivery = Delivery {
             traceparent: envelope::traceparent(properties),
             redelivered: delivery.redelivered,
+            returns: self.limits.of(taken_back),
             timestamp: envelope::timestamp(properties),
             owner: envelope::owner(properties),
             body: delivery.data,
             settler: Some(queue::Settler::Rabbit(settler)),
         };
-        (delivery, suspect)
+        (delivery, is_suspect(taken_back))
     }
 }
 

@@ -9,19 +9,26 @@ use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tracing::warn;
 
 use crate::login::MAX_BODY_BYTES;
+use crate::queue::rabbit::returns::{self, Limits};
 use crate::queue::rabbit::{RabbitSettings, bounded};
 
 /// As good as none. RabbitMQ 3 knows no word for none.
 const NO_LIMIT: i64 = 1_000_000_000;
 
-/// Makes sure that everything is there that a request passes through. What is there with other arguments is used as it
-/// is: a policy or an earlier configuration made it so, and a fleet must not stop over it.
-pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<()> {
+/// Makes sure that everything is there that a request passes through, and tells how often the queue lets a request come
+/// back. What is there with other arguments is used as it is: a policy or an earlier configuration made it so, and a
+/// fleet must not stop over it.
+pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<Limits> {
     let mut channel = bounded(connection.create_channel()).await?;
+    let backstop = returns::backstop(settings.delivery_limit);
+    let mut limit = Some(backstop).filter(|_| settings.declare);
     for part in [Part::Exchange, Part::DeadLetters, Part::Requests, Part::Results] {
         match part.declare(&channel, settings, !settings.declare).await {
             Err(error) if is_other_arguments(&error) => {
                 warn!(?part, "exists with other arguments than configured, and is used as it is; see rabbitmq.declare");
+                if part == Part::Requests {
+                    limit = returns::limit_in(&error.to_string());
+                }
                 // RabbitMQ has closed the channel over it.
                 channel = bounded(connection.create_channel()).await?;
                 part.declare(&channel, settings, true).await?;
@@ -32,11 +39,12 @@ pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -
     if settings.declare {
         bind(&channel, settings).await?;
     }
-    bounded(channel.close(200, "declared".into())).await
+    bounded(channel.close(200, "declared".into())).await?;
+    Ok(Limits::new(settings.delivery_limit, limit))
 }
 
 /// What there is to declare.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Exchange,
     DeadLetters,
@@ -112,9 +120,10 @@ fn dead_letters(settings: &RabbitSettings) -> FieldTable {
 fn requests(settings: &RabbitSettings) -> FieldTable {
     let mut arguments = quorum();
     let text = |text: &str| AMQPValue::LongString(text.into());
+    let backstop = returns::backstop(settings.delivery_limit);
     arguments.insert("x-overflow".into(), text("reject-publish"));
     arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(settings.max_length.into()));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(settings.delivery_limit.into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(backstop as i64));
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(&settings.dead_queue));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));

@@ -10,6 +10,7 @@ use crate::login::AppId;
 use crate::worker::shares::pace::{self, Pace};
 use crate::worker::shares::quickness::Quickness;
 use crate::worker::shares::stopwatch::Stopwatch;
+use crate::worker::shares::turnaround::Turnaround;
 
 /// An app may hold so many times what stays free.
 const TIMES_FREE: u32 = 3;
@@ -36,6 +37,7 @@ struct Share {
     waiting: VecDeque<Ticket>,
     pace: Pace,
     quickness: Quickness,
+    turnaround: Turnaround,
 }
 
 struct Ticket {
@@ -48,6 +50,16 @@ pub(super) enum Entered {
     Slot,
     Room { ticket: u64, granted: oneshot::Receiver<()> },
     Declined,
+    TooLate,
+}
+
+/// How long it took, of a login that had its phone number by its first asking.
+#[derive(Clone, Copy)]
+pub(super) struct Success {
+    /// Since it began to wait for WeChat.
+    pub(super) of_asking: Duration,
+    /// Since it had its slot.
+    pub(super) of_slot: Duration,
 }
 
 impl Division {
@@ -72,11 +84,18 @@ impl Division {
         self.shares.len() - 1
     }
 
-    /// None: there is nothing for it now, and its app is not slow.
-    pub(super) fn enter(&mut self, share: usize, alone: bool, now: Instant) -> Option<Entered> {
-        let Share { held, waiting, .. } = &self.shares[share];
-        let has_slot = if alone { self.slots_free > 0 } else { fits(*held, self.slots_free) };
-        if has_slot && waiting.is_empty() {
+    /// Of a login that has so much time `left`. None: there is nothing for it now, and its app is not slow.
+    pub(super) fn enter(&mut self, share: usize, alone: bool, left: Duration, now: Instant) -> Option<Entered> {
+        let Share { held, waiting, turnaround, .. } = &mut self.shares[share];
+        let fits_in = if alone { self.slots_free > 0 } else { fits(*held, self.slots_free) };
+        let has_slot = fits_in && waiting.is_empty();
+        if !has_slot {
+            turnaround.find_crowded(now);
+        }
+        if left.is_zero() || turnaround.is_too_late(left, now) {
+            return Some(Entered::TooLate);
+        }
+        if has_slot {
             self.take_slot(share, now);
             return Some(Entered::Slot);
         }
@@ -84,7 +103,7 @@ impl Division {
         if alone {
             return None;
         }
-        let has_room = fits(waiting.len() as u32, self.room_free);
+        let has_room = fits(self.shares[share].waiting.len() as u32, self.room_free);
         match self.is_slow(share, now) {
             _ if has_room => Some(self.take_room(share)),
             true => Some(Entered::Declined),
@@ -125,16 +144,24 @@ impl Division {
         share.note_wait(now);
     }
 
-    pub(super) fn end_asking(&mut self, share: usize, succeeded_in: Option<Duration>, now: Instant) {
+    pub(super) fn end_asking(&mut self, share: usize, success: Option<Success>, now: Instant) {
         let share = &mut self.shares[share];
         share.asking -= 1;
         share.note_wait(now);
-        share.quickness.end(share.asking, succeeded_in, now);
+        share.quickness.end(share.asking, success.as_ref().map(|success| success.of_asking), now);
+        if let Some(Success { of_slot, .. }) = success {
+            share.turnaround.succeed(of_slot, now);
+        }
     }
 
     /// For how long most of the app's slots have waited for WeChat, in all.
     pub(super) fn waited_for_wechat(&self, share: usize, now: Instant) -> Duration {
         self.shares[share].waited_for_wechat.total(now)
+    }
+
+    /// Of a login that holds a slot: whether it has too little time left to keep it.
+    pub(super) fn is_too_late(&self, share: usize, left: Duration, now: Instant) -> bool {
+        self.shares[share].turnaround.is_too_late(left, now)
     }
 
     fn take_slot(&mut self, share: usize, now: Instant) {

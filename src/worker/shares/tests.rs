@@ -11,6 +11,13 @@ const A: &str = "wxa";
 const B: &str = "wxb";
 const C: &str = "wxc";
 
+/// Time enough.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+fn in_an_hour() -> Instant {
+    Instant::now() + AN_HOUR
+}
+
 /// What became of an app's logins.
 #[derive(Default)]
 struct Told {
@@ -44,7 +51,7 @@ async fn play(slots: usize, loads: Vec<Vec<Login>>) -> BTreeMap<&'static str, To
     for login in logins {
         let due = began + Duration::from_millis(login.at_ms);
         tokio::time::sleep_until(due).await;
-        let standing = shares.enter(&AppId::try_from(login.app).expect("a good appid"), false).await;
+        let standing = shares.enter(&AppId::try_from(login.app).expect("a good appid"), false, in_an_hour()).await;
         tasks.spawn(walk(login, due, standing, Arc::clone(&told)));
     }
     tasks.close();
@@ -59,7 +66,7 @@ async fn walk(login: Login, due: Instant, standing: Standing, told: Arc<Mutex<BT
     let slot = match standing {
         Standing::Slot(slot) => Some(slot),
         Standing::Room(waiting) => timeout(Duration::from_secs(20), waiting.turn()).await.ok(),
-        Standing::Declined => None,
+        Standing::Unasked(_) => None,
     };
     let waited = due.elapsed();
     let Some(slot) = slot else {
@@ -163,13 +170,14 @@ async fn an_app_that_hung_and_recovered_is_soon_declined_no_more() {
 #[tokio::test(start_paused = true)]
 async fn a_login_that_panics_in_its_slot_or_leaves_the_room_stands_in_nobodys_way() {
     let (shares, appid) = (Shares::new(2, Meters::new()), AppId::try_from(A).expect("a good appid"));
-    let Standing::Slot(slot) = shares.enter(&appid, false).await else { panic!("both are free") };
-    let Standing::Room(first) = shares.enter(&appid, false).await else { panic!("one is for others") };
-    let Standing::Slot(other) = shares.enter(&AppId::try_from(B).expect("a good appid"), false).await else {
+    let Standing::Slot(slot) = shares.enter(&appid, false, in_an_hour()).await else { panic!("both are free") };
+    let Standing::Room(first) = shares.enter(&appid, false, in_an_hour()).await else { panic!("one is for others") };
+    let Standing::Slot(other) = shares.enter(&AppId::try_from(B).expect("a good appid"), false, in_an_hour()).await
+    else {
         panic!("one is for others")
     };
     drop(first);
-    let Standing::Room(second) = shares.enter(&appid, false).await else { panic!("one is for others") };
+    let Standing::Room(second) = shares.enter(&appid, false, in_an_hour()).await else { panic!("one is for others") };
     let panics = tokio::spawn(async move {
         let _asking = slot.ask();
         panic!("as a bug would");
@@ -177,17 +185,68 @@ async fn a_login_that_panics_in_its_slot_or_leaves_the_room_stands_in_nobodys_wa
     assert!(panics.await.is_err());
     drop(other);
     timeout(Duration::from_secs(1), second.turn()).await.expect("its turn comes");
-    assert_eq!(shares.division().enter(0, true, Instant::now()).map(|_| ()), Some(()), "and it has left its slot too");
+    assert_eq!(
+        shares.division().enter(0, true, AN_HOUR, Instant::now()).map(|_| ()),
+        Some(()),
+        "and it has left its slot too"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_counted_until_it_has_its_slot() {
     let meters = Meters::new();
     let (shares, appid) = (Shares::new(2, meters.clone()), AppId::try_from(A).expect("a good appid"));
-    let slot = shares.enter(&appid, false).await;
-    let Standing::Room(waiting) = shares.enter(&appid, false).await else { panic!("one is for others") };
+    let slot = shares.enter(&appid, false, in_an_hour()).await;
+    let Standing::Room(waiting) = shares.enter(&appid, false, in_an_hour()).await else { panic!("one is for others") };
     assert!(meters.render().contains("quicklogin_logins_waiting_for_share 1\n"), "{}", meters.render());
     drop(slot);
     let _slot = waiting.turn().await;
     assert!(meters.render().contains("quicklogin_logins_waiting_for_share 0\n"), "{}", meters.render());
+}
+
+/// Logins of one app come every so often, each with so much time, and calls take 60 to 100 ms; one slot serves 12 a
+/// second. Answers how many were served in time, how many too late, and how many were not asked.
+async fn burst(slots: usize, every: Duration, logins: u32, time: Duration) -> [usize; 3] {
+    let (shares, tasks) = (Shares::new(slots, Meters::new()), TaskTracker::new());
+    let counts: Arc<Mutex<[usize; 3]>> = Arc::default();
+    let (appid, began) = (AppId::try_from(A).expect("a good appid"), Instant::now());
+    for n in 0..logins {
+        let came = began + every * n;
+        tokio::time::sleep_until(came).await;
+        let standing = shares.enter(&appid, true, came + time).await;
+        let (counts, took) = (Arc::clone(&counts), Duration::from_millis(60 + u64::from(n * 7 % 41)));
+        tasks.spawn(async move {
+            let what = match standing {
+                Standing::Slot(slot) => {
+                    let asking = slot.ask();
+                    sleep(took).await;
+                    asking.succeeded_at_once();
+                    usize::from(Instant::now() > came + time)
+                }
+                _ => 2,
+            };
+            counts.lock().expect("nobody panics")[what] += 1;
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+    *counts.lock().expect("nobody panics")
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_ten_times_too_many_logins_as_many_are_served_in_time_as_slots_can_serve() {
+    let (slots, seconds, time) = (8, 30, Duration::from_secs(3));
+    let [in_time, too_late, unasked] = burst(slots, Duration::from_millis(1), seconds * 1000, time).await;
+    let capacity = slots * seconds as usize * 1000 / 80;
+    assert!(in_time * 100 >= capacity * 90, "{in_time} of {capacity}");
+    assert!(too_late * 100 <= in_time * 5, "{too_late} codes were spent for nothing, beside {in_time}");
+    assert_eq!(in_time + too_late + unasked, seconds as usize * 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_slots_are_free_a_login_is_asked_however_little_time_it_has() {
+    let time = Duration::from_millis(70);
+    let [in_time, too_late, unasked] = burst(8, Duration::from_millis(20), 1000, time).await;
+    assert_eq!(unasked, 0);
+    assert!(in_time > 200 && too_late > 200, "some calls are quick enough: {in_time}, {too_late}");
 }

@@ -7,8 +7,8 @@ use std::{fmt::Debug, time::Duration};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm,
     options::{
-        BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-        QueuePurgeOptions,
+        BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
+        QueueDeclareOptions, QueuePurgeOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -90,6 +90,19 @@ impl Publisher {
         let got = bounded("basic.get", self.channel.basic_get(queue.into(), BasicGetOptions::default())).await?;
         bounded("basic.ack", got.delivery.ack(BasicAckOptions::default())).await;
         Some((got.delivery.data, got.delivery.properties.headers().clone().unwrap_or_default()))
+    }
+
+    /// Takes so many messages out of a queue, all at once, and gives them back, as a worker that ends does.
+    pub(crate) async fn take_and_give_back(&self, queue: &str, messages: u64) {
+        let mut taken = vec![];
+        for _ in 0..messages {
+            let got = bounded("basic.get", self.channel.basic_get(queue.into(), BasicGetOptions::default())).await;
+            taken.push(got.expect("there are so many").delivery.acker);
+        }
+        for acker in taken {
+            let options = BasicNackOptions { requeue: true, multiple: false };
+            assert!(bounded("basic.nack", acker.nack(options)).await, "the channel is open");
+        }
     }
 
     /// How many messages were thrown away.

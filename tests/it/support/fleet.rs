@@ -64,6 +64,10 @@ pub(crate) struct Plan {
     pub(crate) max_waiting: usize,
     /// How many requests the queue holds.
     pub(crate) max_length: u32,
+    /// How often a request may come back.
+    pub(crate) delivery_limit: u32,
+    /// Where the queue is, if not in a vhost of the fleet's own on the broker of all tests.
+    pub(crate) vhost: Option<Vhost>,
     /// The store, where it is none that the fleet is to start.
     pub(crate) store: Option<RedisSettings>,
     /// Redis keeps what it has confirmed when it is killed.
@@ -92,6 +96,8 @@ impl Plan {
             platforms: vec![],
             max_waiting: 1000,
             max_length: 100_000,
+            delivery_limit: 20,
+            vhost: None,
             store: (ground == Ground::RabbitAndCluster).then(shared_cluster),
             durable_store: false,
             wechat_unreachable: false,
@@ -151,7 +157,8 @@ impl Fleet {
             Ground::Embedded => None,
             Ground::RabbitAndRedis | Ground::RabbitAndCluster => {
                 let redis = || if plan.durable_store { Redis::start_durable() } else { Redis::start() };
-                Some((Broker::shared().vhost(), plan.store.is_none().then(redis)))
+                let vhost = plan.vhost.clone().unwrap_or_else(|| Broker::shared().vhost());
+                Some((vhost, plan.store.is_none().then(redis)))
             }
         };
         let (queue, store) = open(&plan, servers.as_ref(), &tracker, &stop);
@@ -341,7 +348,10 @@ fn open(plan: &Plan, servers: Option<&(Vhost, Option<Redis>)>, tracker: &TaskTra
     let backend = match servers {
         None => Backend::Embedded,
         Some((vhost, redis)) => Backend::Fleet {
-            rabbitmq: Box::new(rabbit_settings(vhost, plan.max_length)),
+            rabbitmq: Box::new(RabbitSettings {
+                delivery_limit: plan.delivery_limit,
+                ..rabbit_settings(vhost, plan.max_length)
+            }),
             redis: redis.as_ref().map(redis_settings).or(plan.store.clone()).expect("started, or in the plan"),
         },
     };

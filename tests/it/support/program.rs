@@ -73,10 +73,17 @@ impl Site {
 
     /// Starts a command and waits until it has said `ready`.
     pub(crate) fn start(&self, arguments: &[&str], ready: &str) -> Process {
+        self.start_with(arguments, &[], ready)
+    }
+
+    /// The same, with these variables.
+    pub(crate) fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)], ready: &str) -> Process {
         let number = self.started.get();
         self.started.set(number + 1);
         let log = self.path().join(format!("{}-{number}.log", arguments[0]));
-        let mut process = Process::spawn("quicklogin", self.command(arguments), &log);
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        let mut process = Process::spawn("quicklogin", command, &log);
         let is_ready = || fs::read_to_string(&log).is_ok_and(|said| said.contains(ready));
         process.ready_within(SOON, is_ready).unwrap_or_else(|error| panic!("{error}"));
         process
@@ -143,6 +150,17 @@ pub(crate) async fn get(url: &str) -> Value {
     let client = Client::builder().no_proxy().build().expect("a client");
     let text = client.get(url).send().await.expect("an answer").bytes().await.expect("a body");
     serde_json::from_slice(&text).unwrap_or(Value::Null)
+}
+
+/// What is answered, as it is.
+pub(crate) async fn text(url: &str) -> String {
+    let client = Client::builder().no_proxy().build().expect("a client");
+    client.get(url).send().await.expect("an answer").text().await.expect("text")
+}
+
+/// The HTTP status of an answer.
+pub(crate) async fn status(url: &str) -> u16 {
+    status_of(url).await.expect("an answer")
 }
 
 /// The status of what is answered; none where nothing is.

@@ -155,6 +155,17 @@ impl Broker {
         ));
     }
 
+    /// A queue forgets who consumes it, as after a partition, and tells nobody: what they have in hand stays theirs.
+    pub(crate) fn forget_consumers(&self, vhost: &Vhost, queue: &str) {
+        let vhost = &vhost.name;
+        self.eval(&format!(
+            r#"{{ok, Q}} = rabbit_amqqueue:lookup({{resource, <<"{vhost}">>, queue, <<"{queue}">>}}),
+               {{ok, {{_, Consumers}}, _}} = ra:local_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_consumers/1),
+               [{{ok, _, _}} = ra:process_command(amqqueue:get_pid(Q), rabbit_fifo:make_checkout(Id, cancel, #{{}}))
+                || Id <- maps:keys(Consumers)]"#
+        ));
+    }
+
     /// Queues of names that match `pattern` refuse publishes from `length` messages on.
     pub(crate) fn set_max_length(&self, vhost: &Vhost, pattern: &str, length: u32) {
         let vhost = &vhost.name;

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Time enough.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
 /// Slots, room, and what was given to whom.
 struct Worker {
     division: Division,
@@ -16,7 +19,7 @@ impl Worker {
     fn enter(&mut self, app: usize) -> Option<Entered> {
         let appid = AppId::try_from(format!("wx{app}").as_str()).expect("a good appid");
         let share = self.division.share_of(&appid);
-        self.division.enter(share, false, self.now)
+        self.division.enter(share, false, AN_HOUR, self.now)
     }
 
     /// Logins of this app come until none is given a slot; answers how many it has then.
@@ -74,9 +77,9 @@ fn an_app_that_is_alone_has_all_slots_and_then_waits_in_the_queue() {
     let mut worker = Worker::with(64, 64);
     let share = worker.division.share_of(&AppId::try_from("wx0").expect("a good appid"));
     for _ in 0..64 {
-        assert!(matches!(worker.division.enter(share, true, worker.now), Some(Entered::Slot)));
+        assert!(matches!(worker.division.enter(share, true, AN_HOUR, worker.now), Some(Entered::Slot)));
     }
-    assert!(worker.division.enter(share, true, worker.now).is_none());
+    assert!(worker.division.enter(share, true, AN_HOUR, worker.now).is_none());
 }
 
 #[test]

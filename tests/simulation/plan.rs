@@ -1,0 +1,361 @@
+//! What happens in a simulation: a pure function of its seed. Nothing is done here.
+//!
+//! Each seed has some kinds of trouble and not others, so that each kind is also seen without the rest. After `heals_at`
+//! there is none.
+
+use std::ops::RangeInclusive;
+
+use fastrand::Rng;
+use quicklogin::simulator::{Step, Then};
+
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) setup: Setup,
+    pub(crate) rates: Rates,
+    pub(crate) logins: Vec<PlannedLogin>,
+    /// When messages that are nobody's are published, in ms.
+    pub(crate) garbage: Vec<u64>,
+    /// In the order of their times, in ms.
+    pub(crate) happenings: Vec<(u64, Happening)>,
+    pub(crate) heals_at: u64,
+}
+
+pub(crate) struct Setup {
+    pub(crate) workers: usize,
+    pub(crate) slots: usize,
+    pub(crate) apps: usize,
+    pub(crate) hosts: usize,
+    pub(crate) timeout_ms: u64,
+    pub(crate) patience_ms: u64,
+    pub(crate) code_life_ms: u64,
+    pub(crate) stable_tokens: bool,
+    pub(crate) may_force: bool,
+    /// How wrong the clocks of workers may be.
+    pub(crate) skew_ms: u64,
+}
+
+/// How often something befalls a single call or verb, in a thousand; and how long the ways are.
+#[derive(Default)]
+pub(crate) struct Rates {
+    /// The verb does not arrive, or its answer does not.
+    pub(crate) store_lost: u32,
+    pub(crate) store_slow: u32,
+    pub(crate) store_ms: u64,
+    pub(crate) wire_unreachable: u32,
+    /// The call or its answer is lost, and nobody says so.
+    pub(crate) wire_lost: u32,
+    pub(crate) wire_cut: u32,
+    pub(crate) wire_late: u32,
+    pub(crate) wire_ms: u64,
+    /// The login's own code panics.
+    pub(crate) panics: u32,
+}
+
+pub(crate) struct PlannedLogin {
+    pub(crate) kind: Kind,
+    pub(crate) app: usize,
+    pub(crate) tapped_at: u64,
+    /// When it is published: once, and perhaps again.
+    pub(crate) copies: Vec<u64>,
+    pub(crate) deadline: Option<u64>,
+    /// Whether the request says when it was tapped.
+    pub(crate) is_dated: bool,
+    pub(crate) script: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Good,
+    /// WeChat's five minutes are over, and nobody knows.
+    Stale,
+    /// WeChat has never seen the code.
+    Unknown,
+    UnknownApp,
+    /// It has an id, and no code.
+    Malformed,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Happening {
+    /// Of the worker, after so many polls of whatever it runs.
+    Crash {
+        worker: usize,
+        polls: u64,
+    },
+    Freeze {
+        worker: usize,
+        polls: u64,
+        lasts: u64,
+    },
+    /// Softly, and hard after so long.
+    Stop {
+        worker: usize,
+        drain: u64,
+    },
+    StoreAway {
+        lasts: u64,
+    },
+    /// The answer of the next verb of this name takes so long.
+    Slow {
+        verb: &'static str,
+        ms: u64,
+    },
+    /// For one worker alone.
+    Partition {
+        worker: usize,
+        lasts: u64,
+    },
+    WechatAway {
+        lasts: u64,
+    },
+    FirstHostAway {
+        lasts: u64,
+    },
+    Mood {
+        step: Step,
+        of_tokens: bool,
+        lasts: u64,
+    },
+    TokensEnd {
+        expired: bool,
+    },
+}
+
+/// A kind of trouble, with the odds that a seed has it, in percent.
+struct Troubles {
+    crashes: bool,
+    freezes: bool,
+    stops: bool,
+    store_outages: bool,
+    store_losses: bool,
+    wechat_outages: bool,
+    wire_losses: bool,
+    scripts: bool,
+    tokens: bool,
+    skew: bool,
+    panics: bool,
+    duplicates: bool,
+    oddities: bool,
+}
+
+impl Troubles {
+    fn throw(dice: &mut Rng) -> Self {
+        let calm = dice.u32(..100) < 8;
+        let mut has = |percent: u32| dice.u32(..100) < percent && !calm;
+        Self {
+            crashes: has(45),
+            freezes: has(35),
+            stops: has(30),
+            store_outages: has(25),
+            store_losses: has(30),
+            wechat_outages: has(25),
+            wire_losses: has(35),
+            scripts: has(40),
+            tokens: has(25),
+            skew: has(20),
+            panics: has(8),
+            duplicates: dice.u32(..100) < 60,
+            oddities: dice.u32(..100) < 25,
+        }
+    }
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut dice = Rng::with_seed(seed);
+        let troubles = Troubles::throw(&mut dice);
+        let heals_at = dice.u64(500..=10_000);
+        let setup = Setup::throw(&mut dice, &troubles);
+        let mut happenings = happenings(&mut dice, &troubles, &setup, heals_at);
+        happenings.sort_by_key(|(at, _)| *at);
+        let logins = dice.usize(1..=6);
+        let mut logins: Vec<_> = (0..logins).map(|_| login(&mut dice, &troubles, &setup, heals_at)).collect();
+        logins.sort_by_key(|login| login.tapped_at);
+        let garbage = if troubles.oddities { vec![dice.u64(..heals_at)] } else { vec![] };
+        Self { seed, rates: Rates::throw(&mut dice, &troubles), setup, logins, garbage, happenings, heals_at }
+    }
+
+    /// One in which nothing goes wrong, and nobody taps yet.
+    pub(crate) fn calm() -> Self {
+        let setup = Setup {
+            workers: 1,
+            slots: 8,
+            apps: 1,
+            hosts: 1,
+            timeout_ms: 1000,
+            patience_ms: 4000,
+            code_life_ms: 60_000,
+            stable_tokens: true,
+            may_force: false,
+            skew_ms: 0,
+        };
+        let rates = Rates { store_ms: 5, wire_ms: 100, ..Rates::default() };
+        Self { seed: 0, setup, rates, logins: vec![], garbage: vec![], happenings: vec![], heals_at: 20_000 }
+    }
+
+    /// Whether nothing goes wrong at all.
+    pub(crate) fn is_calm(&self) -> bool {
+        let Rates { store_lost, store_slow, wire_unreachable, wire_lost, wire_cut, wire_late, panics, .. } = self.rates;
+        let rates = [store_lost, store_slow, wire_unreachable, wire_lost, wire_cut, wire_late, panics];
+        let no_scripts = self.logins.iter().all(|login| login.script.is_empty());
+        self.happenings.is_empty() && no_scripts && self.setup.skew_ms == 0 && rates.iter().all(|rate| *rate == 0)
+    }
+
+    /// Whether WeChat is to do this at some time.
+    pub(crate) fn scripts(&self, is_it: impl Fn(&Then) -> bool) -> bool {
+        let scripts = self.logins.iter().flat_map(|login| &login.script);
+        let moods = self.happenings.iter().filter_map(|(_, happening)| match happening {
+            Happening::Mood { step, .. } => Some(step),
+            _ => None,
+        });
+        scripts.chain(moods).any(|step| is_it(&step.then))
+    }
+}
+
+impl Setup {
+    fn throw(dice: &mut Rng, troubles: &Troubles) -> Self {
+        Self {
+            workers: dice.usize(1..=3),
+            slots: if dice.u32(..100) < 12 { dice.usize(1..=2) } else { dice.usize(6..=12) },
+            apps: if dice.u32(..100) < 70 { 1 } else { 2 },
+            hosts: dice.usize(1..=2),
+            timeout_ms: dice.u64(800..=2500),
+            patience_ms: dice.u64(1500..=6000),
+            code_life_ms: dice.u64(60..=240) * 1000,
+            stable_tokens: dice.u32(..100) < 75,
+            may_force: dice.bool(),
+            skew_ms: if troubles.skew { 30_000 } else { 0 },
+        }
+    }
+}
+
+impl Rates {
+    fn throw(dice: &mut Rng, troubles: &Troubles) -> Self {
+        let mut rates = Self { store_ms: dice.u64(1..=8), wire_ms: dice.u64(5..=250), ..Self::default() };
+        let some = 20..=250;
+        if troubles.store_losses {
+            rates.store_lost = dice.u32(some.clone());
+            rates.store_slow = dice.u32(0..=60);
+        }
+        if troubles.wire_losses {
+            rates.wire_unreachable = dice.u32(0..=200);
+            rates.wire_lost = dice.u32(0..=200);
+            rates.wire_cut = dice.u32(0..=200);
+            rates.wire_late = dice.u32(0..=200);
+        }
+        if troubles.panics {
+            rates.panics = dice.u32(some);
+        }
+        rates
+    }
+}
+
+impl PlannedLogin {
+    /// A good one, tapped and published then.
+    pub(crate) fn at(tapped_at: u64) -> Self {
+        let (kind, copies) = (Kind::Good, vec![tapped_at]);
+        Self { kind, app: 0, tapped_at, copies, deadline: None, is_dated: true, script: vec![] }
+    }
+}
+
+fn login(dice: &mut Rng, troubles: &Troubles, setup: &Setup, heals_at: u64) -> PlannedLogin {
+    let tapped_at = dice.u64(..heals_at);
+    let mut copies = vec![tapped_at + dice.u64(0..=50)];
+    if troubles.duplicates && dice.u32(..100) < 50 {
+        let latest = if dice.bool() { 100 } else { 9000 };
+        copies.extend((0..dice.usize(1..=2)).map(|_| tapped_at + dice.u64(0..=latest)));
+    }
+    let kind = match dice.u32(..100) {
+        _ if !troubles.oddities => Kind::Good,
+        0..60 => Kind::Good,
+        60..70 => Kind::Stale,
+        70..80 => Kind::Unknown,
+        80..90 => Kind::UnknownApp,
+        _ => Kind::Malformed,
+    };
+    let steps = if troubles.scripts && dice.u32(..100) < 60 { dice.usize(1..=3) } else { 0 };
+    PlannedLogin {
+        kind,
+        app: dice.usize(..setup.apps),
+        tapped_at,
+        copies,
+        deadline: (dice.u32(..100) < 50).then(|| tapped_at + dice.u64(1000..=20_000)),
+        is_dated: dice.u32(..100) < 90,
+        script: (0..steps).map(|_| step(dice)).collect(),
+    }
+}
+
+/// What becomes of one call.
+fn step(dice: &mut Rng) -> Step {
+    let step = match dice.u32(..100) {
+        0..15 => Step::errcode(-1),
+        15..20 => Step::errcode(45009),
+        20..25 => Step::errcode(45011),
+        25..32 => Step::errcode(40001),
+        32..33 => Step::errcode(48001),
+        33..38 => Step::http(502, "bad gateway"),
+        38..41 => Step::http(429, "slowly"),
+        41..45 => Step::http(504, "gateway time-out"),
+        45..51 => Step::http(504, "gateway time-out").consuming(),
+        51..53 => Step::http(200, "garbage").consuming(),
+        53..60 => Then::CutBefore.into(),
+        60..70 => Then::CutAfter.into(),
+        70..75 => Then::CutInBody.into(),
+        75..80 => Then::HangBefore.into(),
+        80..87 => Then::HangAfter.into(),
+        _ => Step::normal(),
+    };
+    let late_ms = if dice.u32(..100) < 30 { dice.u64(0..=3500) } else { 0 };
+    step.late_ms(late_ms)
+}
+
+fn happenings(dice: &mut Rng, troubles: &Troubles, setup: &Setup, heals_at: u64) -> Vec<(u64, Happening)> {
+    let mut happenings = vec![];
+    let mut add = |dice: &mut Rng, often: RangeInclusive<usize>, make: &dyn Fn(&mut Rng, u64) -> Happening| {
+        for _ in 0..dice.usize(often) {
+            let at = dice.u64(..heals_at);
+            happenings.push((at, make(dice, heals_at - at)));
+        }
+    };
+    let workers = setup.workers;
+    if troubles.crashes {
+        add(dice, 1..=5, &|dice, _| Happening::Crash { worker: dice.usize(..workers), polls: dice.u64(..25) });
+    }
+    if troubles.freezes {
+        add(dice, 1..=3, &|dice, left| {
+            let (worker, polls) = (dice.usize(..workers), dice.u64(..25));
+            Happening::Freeze { worker, polls, lasts: dice.u64(100..=12_000).min(left) }
+        });
+    }
+    if troubles.stops {
+        add(dice, 1..=3, &|dice, _| {
+            let drain = if dice.bool() { dice.u64(..=200) } else { dice.u64(..=6000) };
+            Happening::Stop { worker: dice.usize(..workers), drain }
+        });
+    }
+    if troubles.store_outages {
+        add(dice, 0..=2, &|dice, left| Happening::StoreAway { lasts: dice.u64(50..=6000).min(left) });
+        add(dice, 0..=2, &|dice, left| Happening::Partition {
+            worker: dice.usize(..workers),
+            lasts: dice.u64(50..=6000).min(left),
+        });
+    }
+    if troubles.wechat_outages {
+        add(dice, 0..=2, &|dice, left| Happening::WechatAway { lasts: dice.u64(50..=6000).min(left) });
+        add(dice, 0..=1, &|dice, left| Happening::FirstHostAway { lasts: dice.u64(50..=8000).min(left) });
+        add(dice, 0..=2, &|dice, left| Happening::Mood {
+            step: step(dice),
+            of_tokens: false,
+            lasts: dice.u64(50..=4000).min(left),
+        });
+    }
+    if troubles.tokens {
+        add(dice, 1..=3, &|dice, _| Happening::TokensEnd { expired: dice.bool() });
+        add(dice, 0..=1, &|dice, left| Happening::Mood {
+            step: step(dice),
+            of_tokens: true,
+            lasts: dice.u64(50..=3000).min(left),
+        });
+    }
+    happenings
+}

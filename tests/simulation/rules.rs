@@ -1,0 +1,194 @@
+//! What must hold, whatever happens: the five rules of the design, and what follows from them, as somebody can tell who
+//! sees both ends of each wire.
+//!
+//! Two things excuse what is otherwise forbidden. A worker that was frozen may do late what it was about to do: nobody can
+//! keep it from that, so it may ask for a login that is another's by then. And one that was killed may take an answer
+//! with it.
+
+use std::sync::Arc;
+
+use quicklogin::queue::Queue;
+use quicklogin::simulator::Then;
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::{End, Ledger, Login, Told};
+use crate::machine::SimulatedMachine;
+use crate::plan::{Kind, Plan, PlannedLogin};
+use crate::world::World;
+
+/// The product's own: a lease outlasts a call by this much.
+const LEASE_MARGIN_MS: u64 = 1500;
+/// WeChat's own: a code lives so long from the tap.
+const CODE_LIVES_MS: u64 = 300_000;
+/// What it takes to notice, to look again and to write.
+const MOMENTS_MS: u64 = 5000;
+
+/// When a login is to have its result at the latest: when its time is up by the slowest clock, and a lease that was left
+/// behind, the call that was begun last, and all that is in front of it have had their time too.
+pub(crate) fn due_at(plan: &Plan, planned: &PlannedLogin) -> u64 {
+    let setup = &plan.setup;
+    let counted_from = if planned.is_dated { planned.tapped_at } else { plan.heals_at.max(planned.copies[0]) };
+    let code_ends = counted_from + setup.code_life_ms;
+    let time_up = planned.deadline.map_or(code_ends, |deadline| deadline.min(code_ends)) + setup.skew_ms;
+    let published_at = planned.copies.iter().copied().min().expect("there is one");
+    let turn = setup.timeout_ms * 2 + LEASE_MARGIN_MS;
+    let copies: usize = plan.logins.iter().map(|login| login.copies.len()).sum();
+    let rounds = copies / (setup.slots * setup.workers);
+    let queued = rounds as u64 * (turn + setup.patience_ms);
+    time_up.max(plan.heals_at).max(published_at) + turn + queued + MOMENTS_MS
+}
+
+/// A worker is about to ask for a login.
+pub(crate) fn on_asking(world: &World, login: usize, machine: &Arc<SimulatedMachine>) {
+    let (now, timeout) = (world.now(), world.plan.setup.timeout_ms);
+    let ledger = world.ledger();
+    let lease = ledger.leases.get(&(machine.name, login)).copied();
+    let asked = &ledger.logins[login];
+    let someone_was_frozen = || asked.claimed_by.iter().any(|machine| machine.was_frozen_since(0));
+    let mut broken = vec![];
+    match lease {
+        None => broken.push(format!("{} asks without a claim", machine.name)),
+        Some(since) if now + timeout > since + timeout + LEASE_MARGIN_MS && !machine.was_frozen_since(since) => {
+            broken.push(format!("{} asks under a lease of {} ms ago", machine.name, now - since));
+        }
+        Some(_) => {}
+    }
+    let others = ledger.askings_of(login).filter(|other| other.end.is_none());
+    for other in others {
+        let since = ledger.leases.get(&(other.machine.name, login)).copied().unwrap_or(other.began);
+        let was_frozen =
+            other.machine.was_frozen_since(since.min(other.began)) || machine.was_frozen_since(lease.unwrap_or(now));
+        if !was_frozen {
+            broken.push(format!("{} asks while {} asks", machine.name, other.machine.name));
+        }
+    }
+    if let Some(told) = asked.result().filter(|_| !someone_was_frozen()) {
+        broken.push(format!("{} asks after the result was there: {}", machine.name, told.outcome));
+    }
+    drop(ledger);
+    broken.into_iter().for_each(|what| world.complain(Some(login), what));
+}
+
+/// A worker hears no more of an asking.
+pub(crate) fn on_giving_up(world: &World, machine: &SimulatedMachine, asking: usize) {
+    let asking_is_lost = {
+        let ledger = world.ledger();
+        ledger.askings[asking].answer_is_there && machine.is_running() && !machine.was_killed()
+    };
+    if asking_is_lost {
+        world.complain(None, format!("{} gives up asking {asking}, whose answer is there", machine.name));
+    }
+}
+
+/// The result of a login is another one than before.
+pub(crate) fn on_result(world: &World, login: usize, before: Option<&Told>, after: Option<&Told>) {
+    let mut broken = vec![];
+    match (before, after) {
+        (None, Some(_)) => {}
+        (Some(before), Some(after)) if before.phone.is_none() && after.phone.is_some() => {}
+        (before, after) => broken.push(format!("{before:?} became {after:?}")),
+    }
+    if let Some(after) = after {
+        let ledger = world.ledger();
+        broken.extend(wrong(world, &ledger, login, after));
+    }
+    broken.into_iter().for_each(|what| world.complain(Some(login), what));
+}
+
+/// Why a login cannot have this result.
+fn wrong(world: &World, ledger: &Ledger, index: usize, told: &Told) -> Option<String> {
+    let login = &ledger.logins[index];
+    let scripted = |is_it: fn(&Then) -> bool| world.plan.scripts(is_it);
+    let was_spent = ledger.askings_of(index).any(|asking| asking.spent);
+    let was_missed = ledger.askings_of(index).any(|asking| asking.was_missed());
+    let was_asked = ledger.askings_of(index).next().is_some();
+    let a_zombie = || login.claimed_by.iter().any(|machine| machine.was_frozen_since(0));
+    let wrong = |why: &str| Some(format!("{}, {why}", told.outcome));
+    match (told.outcome, login.kind) {
+        ("succeeded", Kind::Good) if told.phone.as_ref() == Some(&login.phone) && was_spent => None,
+        ("succeeded", _) => wrong("which is not what WeChat has said"),
+        ("invalid_request", Kind::Malformed) | ("unknown_app", Kind::UnknownApp) => None,
+        (_, Kind::Malformed | Kind::UnknownApp) => wrong("of a request that is none"),
+        ("in_doubt", _) if may_doubt(ledger, index) => None,
+        ("in_doubt", _) => wrong("though every answer was heard"),
+        ("invalid_code", Kind::Stale | Kind::Unknown) if !was_missed => None,
+        ("invalid_code", Kind::Good) if !was_missed && world.now() >= login.tapped_at + CODE_LIVES_MS => None,
+        ("invalid_code", _) => wrong("though an answer was missed, or the code was good"),
+        ("expired", _) if !was_asked || a_zombie() => None,
+        ("expired", _) => wrong("though it was asked for"),
+        ("unavailable" | "throttled", _) if !was_spent || a_zombie() => None,
+        ("unavailable" | "throttled", _) => wrong("though the code is spent"),
+        ("bad_answer", _) if scripted(|then| matches!(then, Then::Http { status: 200, .. })) => None,
+        ("not_allowed", _) if scripted(|then| matches!(then, Then::Errcode { errcode: 48001, .. })) => None,
+        ("token_unavailable", _) if scripted(|then| matches!(then, Then::Errcode { .. } | Then::Http { .. })) => None,
+        ("token_unavailable", _) if !world.plan.is_calm() => None,
+        _ => wrong("and there was no reason for that"),
+    }
+}
+
+/// Whether an answer may have been missed, as far as workers can tell.
+fn may_doubt(ledger: &Ledger, index: usize) -> bool {
+    let login = &ledger.logins[index];
+    let hurt = |machine: &Arc<SimulatedMachine>| machine.was_killed() || machine.was_frozen_since(0);
+    let was_missed = ledger.askings_of(index).any(|asking| asking.was_missed());
+    was_missed || login.store_trouble || login.claimed_by.iter().any(hurt)
+}
+
+/// When everything is over.
+pub(crate) fn at_the_end(world: &World) {
+    let mut broken = vec![];
+    let ledger = world.ledger();
+    for (index, login) in ledger.logins.iter().enumerate() {
+        broken.extend(missing(login).map(|what| (Some(index), what)));
+        broken.extend(lost(&ledger, index).map(|what| (Some(index), what)));
+        if (world.plan.is_calm() || login.is_probe) && login.kind == Kind::Good {
+            broken.extend(unwell(&ledger, index).map(|what| (Some(index), what)));
+        }
+    }
+    drop(ledger);
+    broken.extend(left_over(world).map(|what| (None, what)));
+    broken.into_iter().for_each(|(login, what)| world.complain(login, what));
+}
+
+/// Every login that was accepted has its result in time.
+fn missing(login: &Login) -> Option<String> {
+    if !login.accepted {
+        return None;
+    }
+    match login.results.first() {
+        None => Some("it has no result".into()),
+        Some(told) if told.at > login.due_at => {
+            Some(format!("it has its result at {}, and should have had it at {}", told.at, login.due_at))
+        }
+        Some(_) => None,
+    }
+}
+
+/// What WeChat has given, and a worker heard that was not killed, is there.
+fn lost(ledger: &Ledger, index: usize) -> Option<String> {
+    let heard =
+        ledger.askings_of(index).find(|asking| asking.end == Some(End::Phone) && !asking.machine.was_killed())?;
+    let succeeded = ledger.logins[index].succeeded();
+    (!succeeded).then(|| format!("{} heard its phone number, and it is lost", heard.machine.name))
+}
+
+/// Where nothing goes wrong, a login succeeds; it is asked again only where its token was refused, having ended before.
+fn unwell(ledger: &Ledger, index: usize) -> Option<String> {
+    let ends: Vec<_> = ledger.askings_of(index).map(|asking| asking.end).collect();
+    let (last, earlier) = ends.split_last().map_or((None, &[][..]), |(last, earlier)| (*last, earlier));
+    let well = last == Some(End::Phone) && earlier.iter().all(|end| *end == Some(End::Refused));
+    (!well || !ledger.logins[index].succeeded()).then(|| format!("all was well, and its askings ended so: {ends:?}"))
+}
+
+/// The queue is empty, and what is nobody's is a dead letter.
+fn left_over(world: &World) -> Option<String> {
+    use futures_util::FutureExt as _;
+    let Queue::Memory(queue) = &world.queue else { unreachable!("it is in memory") };
+    let dead = queue.dead().len();
+    if dead != world.plan.garbage.len() {
+        return Some(format!("{dead} dead letters, of {} that are nobody's", world.plan.garbage.len()));
+    }
+    let mut consumer = world.queue.consume(1, CancellationToken::new());
+    let left = consumer.next().now_or_never().flatten();
+    left.map(|delivery| format!("the queue still has {}", String::from_utf8_lossy(&delivery.body)))
+}

@@ -1,0 +1,97 @@
+//! Which seeds are run, how many at once, and how a person is told of those that broke a rule.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
+use std::time::Instant;
+use std::{env, panic, thread};
+
+use crate::world::{self, Tale};
+
+/// What a panic says that belongs to the simulation.
+pub(crate) const SIMULATED_PANIC: &str = "a simulated panic";
+
+/// Few enough for every run of the tests; `scripts/simulation` runs more.
+const USUAL: u64 = 2000;
+/// So many that broke a rule, and the rest of the seeds is not worth the time.
+const BROKEN_MOST: usize = 20;
+/// So many tell their whole story.
+const TOLD_MOST: usize = 1;
+
+pub(crate) struct Seeds {
+    first: u64,
+    count: u64,
+}
+
+impl Seeds {
+    /// `QUICKLOGIN_SIMULATION_SEEDS` of them, from `QUICKLOGIN_SIMULATION_SEED` on.
+    pub(crate) fn from_environment() -> Self {
+        Self { first: number("QUICKLOGIN_SIMULATION_SEED", 1), count: number("QUICKLOGIN_SIMULATION_SEEDS", USUAL) }
+    }
+
+    /// Runs them all, on all cores, and gives back those that broke a rule.
+    pub(crate) fn run(&self) -> Vec<Tale> {
+        keep_simulated_panics_quiet();
+        let (began, next, broken) = (Instant::now(), AtomicU64::new(self.first), Mutex::new(Vec::new()));
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let cores = number("QUICKLOGIN_SIMULATION_THREADS", cores as u64);
+        thread::scope(|scope| {
+            for _ in 0..cores {
+                scope.spawn(|| self.run_some(&next, &broken));
+            }
+        });
+        let mut broken = broken.into_inner().expect("nobody panicked with it");
+        broken.sort_by_key(|tale: &Tale| tale.seed);
+        let run = next.into_inner().min(self.first + self.count) - self.first;
+        let took = began.elapsed().as_secs_f64();
+        eprintln!("{run} seeds from {} on in {took:.1} s, {} of them broke a rule", self.first, broken.len());
+        broken
+    }
+
+    fn run_some(&self, next: &AtomicU64, broken: &Mutex<Vec<Tale>>) {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let enough = broken.lock().expect("nobody panicked with it").len() >= BROKEN_MOST;
+            if enough || seed >= self.first + self.count {
+                return;
+            }
+            let tale = world::run(seed);
+            if self.count == 1 {
+                eprintln!("{}", tale.story);
+            }
+            if !tale.broken.is_empty() {
+                broken.lock().expect("nobody panicked with it").push(tale);
+            }
+        }
+    }
+}
+
+/// What a person is to know of seeds that broke a rule: the first in full, and how to see each again.
+pub(crate) fn report(broken: &[Tale]) -> String {
+    let mut text = format!("{} seeds broke a rule\n", broken.len());
+    for Tale { story, .. } in broken.iter().take(TOLD_MOST) {
+        writeln!(text, "\n{story}").expect("text takes it all");
+    }
+    for Tale { seed, broken, .. } in broken {
+        writeln!(text, "./scripts/simulation --seed {seed} --seeds 1    # {}", broken.join("; "))
+            .expect("it takes it all");
+    }
+    text
+}
+
+fn number(name: &str, usual: u64) -> u64 {
+    env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
+}
+
+/// Whoever reads the output is to see panics that nobody planned.
+fn keep_simulated_panics_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if info.payload_as_str() != Some(SIMULATED_PANIC) {
+                usual(info);
+            }
+        }));
+    });
+}
