@@ -1,6 +1,7 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
 mod authorizers;
+mod away;
 mod chaos;
 mod clocks;
 mod dead_letters;
