@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::machine::SimulatedMachine;
-use crate::story::Event;
+use crate::story::{AWAY, Event};
 use crate::world::World;
 
 /// What a worker's Redis client waits for an answer.
@@ -37,7 +37,7 @@ impl Distance for Road {
         Box::pin(async move {
             let arrives = go(&way).await;
             if !arrives {
-                world.note(Event::Said { who: machine.name, verb, key, became: "the store is away" });
+                world.note(Event::Said { who: machine.name, verb, key, became: AWAY });
             }
             arrives
         })
