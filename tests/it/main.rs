@@ -10,6 +10,7 @@ mod duplicates;
 mod external;
 mod forgotten;
 mod frozen;
+mod full;
 mod garbage;
 mod gateway;
 mod handed_over;
