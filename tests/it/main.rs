@@ -12,6 +12,7 @@ mod exit_codes;
 mod external;
 mod forgotten;
 mod frozen;
+mod full;
 mod garbage;
 mod gateway;
 mod handed_over;
