@@ -155,15 +155,15 @@ fn reason_without_token(fault: &TokenFault) -> Reason {
     }
 }
 
-/// The outcome of a login whose time is up, with nothing heard last that would say more: its code is `too_old`, or the
+/// Why a login whose time is up has no phone number, with nothing heard last that would say more: its code is `too_old`, or the
 /// patience is over.
-pub fn time_up(history: &History, too_old: bool) -> Outcome {
+pub fn time_up(history: &History, too_old: bool) -> Failure {
     let reason = match history {
         History { unheard: true, .. } => Reason::InDoubt,
         History { asked: 0, .. } if too_old => Reason::Expired,
         _ => Reason::Unavailable,
     };
-    Outcome::Failed(Failure::new(reason))
+    Failure::new(reason)
 }
 
 /// When a login's time is up: `min(deadline, issued_at + code_life)`, in Unix ms. Without `issued_at` the message's own

@@ -1,27 +1,29 @@
 //! The line: decode → claim → exchange ⇄ judge → record → settle.
 //!
-//! [`work`] is the only place that takes, bounds, spawns and settles; `Worker::handle` only borrows the delivery and
-//! says what is to become of it. What happens before the claim is in `arriving`, between claim and conclusion in
-//! `asking`, and after that in `recording`; what is not asked goes by `unasked`. `shares` says who may ask now, `calls`
+//! [`work`] is the only place that takes, bounds, spawns and settles; what is in hand is only borrowed by its [`Walk`],
+//! which says what is to become of it. A walk's stages in their order: `arriving`, before anything is claimed; `claiming`;
+//! `asking`, up to the conclusion; `recording`. What is not asked goes by `unasked`. `shares` says who may ask now, `calls`
 //! whom WeChat serves at all, `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a
-//! bug of ours.
+//! bug of ours. `handed_over` writes the results of workers that could not.
 
 mod arriving;
 mod asking;
 mod calls;
+mod claiming;
 mod handed_over;
 mod panicked;
 mod recent;
 mod recording;
 mod shares;
 mod unasked;
+mod walk;
 mod worn_out;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -32,29 +34,25 @@ pub use recent::Recent;
 pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
-use crate::login::{Failure, Outcome, Reason, RequestId, SealingKey};
+use crate::login::{RequestId, SealingKey};
 use crate::machine;
 use crate::meters::Meters;
-use crate::queue::{Consumer, Delivery, Queue, Returns, Settlement};
-use crate::stop_point::StopPoint;
-use crate::store::{Claim, Claimed, Store, StoreAway};
+use crate::queue::{Consumer, Delivery, Queue, Settlement};
+use crate::store::{Store, StoreAway};
 use crate::token::{App, Tokens};
 use crate::wechat::Client;
-use arriving::{Arrived, Login, Turn};
-use panicked::{Walked, catch_panic};
-use shares::{Shares, Standing};
+use arriving::Arrived;
+use panicked::catch_panic;
+use shares::Shares;
+use walk::Walk;
 
-/// A lease outlasts the longest call by this much: time to send the call and to record its answer.
-const LEASE_MARGIN: Duration = Duration::from_millis(1500);
-/// What a claim says is remembered for so long after the code's life.
-const CLAIM_KEPT_AFTER: Duration = Duration::from_secs(60);
-/// How often a worker looks whether the one that is asking has finished.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Also where slots are few, so many deliveries may be in hand: those that need no slot come and go as fast as the
 /// broker's round trips let them, and those behind them may be in a hurry.
 const FEWEST_PLACES: usize = 128;
 /// From the hard stop to the end of everything in hand.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// After that, the last acks have so long to leave.
+const LAST_ACKS: Duration = Duration::from_millis(1500);
 /// Pauses while the store is away.
 const STORE_AWAY: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
@@ -122,7 +120,7 @@ pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &S
     in_hand.close();
     info!(in_hand = in_hand.len(), "taking no more logins; finishing those in hand");
     in_hand.wait().await;
-    let told = consumer.close(LEASE_MARGIN).await;
+    let told = consumer.close(LAST_ACKS).await;
     told && worker.0.store.check_writable().await.is_ok()
 }
 
@@ -186,91 +184,13 @@ impl Worker {
                 Settlement::Ack
             }
             Arrived::Login(login, standing) => {
-                let mut walked = Walked::default();
-                let walking = self.take_turn(delivery, &login, standing, &mut walked, stop);
-                match catch_panic(walking).await {
+                let mut walk = Walk::new(self, delivery, &login, &stop.hard);
+                match catch_panic(walk.take_turn(standing, &stop.soft)).await {
                     Some(settlement) => settlement,
-                    None => self.conclude_panicked(delivery, &login, walked, &stop.hard).await,
+                    None => walk.conclude_panicked().await,
                 }
             }
         }
-    }
-
-    /// Waits for a login's turn, and then walks it or answers it unasked.
-    async fn take_turn(
-        &self,
-        delivery: &Delivery,
-        login: &Login,
-        standing: Standing,
-        walked: &mut Walked,
-        stop: &Stop,
-    ) -> Settlement {
-        match self.turn(login, standing, &stop.soft).await {
-            Some(Turn::Unasked(why)) if delivery.returns == Returns::Few => {
-                self.conclude_unasked(delivery, login, why, walked, &stop.hard).await
-            }
-            // In a box, since it is large, and most of a backlog may have no use for it.
-            Some(turn) => Box::pin(self.walk(delivery, login, &turn, walked, &stop.hard)).await,
-            None => Settlement::Requeue,
-        }
-    }
-
-    /// Walks one login from its claim to its result. After `hard`, it may also be given back.
-    async fn walk(
-        &self,
-        delivery: &Delivery,
-        login: &Login,
-        turn: &Turn,
-        Walked { claimed, history }: &mut Walked,
-        hard: &CancellationToken,
-    ) -> Settlement {
-        StopPoint::Share.reached();
-        loop {
-            let Some((newly_claimed, leased_until)) = self.claim(&login.id).await else { return Settlement::Ack };
-            let claimed = claimed.insert(newly_claimed);
-            history.learn(claimed.asked, claimed.unheard);
-            StopPoint::Claimed.reached();
-            let outcome = match (&login.request, turn) {
-                (Err(problem), _) => Some(unasked(Reason::InvalidRequest, problem)),
-                (Ok(request), _) if Self::is_worn_out(delivery, claimed) => Some(self.give_up(request, history)),
-                (Ok(_), Turn::Unasked(why)) => Some(self.unasked_outcome(*why, login, history)),
-                (Ok(request), Turn::Ask(slot)) => {
-                    let asking = slot.ask();
-                    let outcome = self.conclude(request, delivery, claimed, leased_until, history, hard).await;
-                    if let (Some(Outcome::Succeeded(_)), 1) = (&outcome, history.asked) {
-                        asking.succeeded_at_once();
-                    }
-                    outcome
-                }
-            };
-            match outcome {
-                Some(outcome) => return self.finish(delivery, login, claimed, outcome, history.asked, hard).await,
-                None if hard.is_cancelled() => return Settlement::Requeue,
-                // The claim is someone else's now; their result is as good.
-                None => {}
-            }
-        }
-    }
-
-    /// Claims the login, however long it takes, and says until when it is ours. None: it has its result already.
-    async fn claim(&self, id: &RequestId) -> Option<(Claimed, Instant)> {
-        let keep = self.0.limits.code_life + CLAIM_KEPT_AFTER;
-        // One name for all tries: a claim whose answer was lost on the way is this worker's own.
-        let owner = uuid::Uuid::now_v7().simple().to_string();
-        let mut failures = 0;
-        loop {
-            let began = Instant::now();
-            match self.0.store.claim(id, &owner, self.lease(), keep).await {
-                Ok(Claim::Mine(claimed)) => return Some((claimed, began + self.lease())),
-                Ok(Claim::Recorded) => return None,
-                Ok(Claim::Held { left }) => sleep(left.min(LOOK_EVERY)).await,
-                Err(fault) => store_away(id, &fault, &mut failures).await,
-            }
-        }
-    }
-
-    fn lease(&self) -> Duration {
-        self.0.client.timeout() + LEASE_MARGIN
     }
 }
 
@@ -287,9 +207,4 @@ async fn store_away(id: &RequestId, fault: &StoreAway, failures: &mut u32) {
 async fn last_words(hard: &CancellationToken) {
     hard.cancelled().await;
     sleep(LAST_WORDS).await;
-}
-
-/// A conclusion that needs no asking.
-fn unasked(reason: Reason, detail: &str) -> Outcome {
-    Outcome::Failed(Failure { detail: Some(detail.to_owned()), ..Failure::new(reason) })
 }

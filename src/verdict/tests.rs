@@ -148,7 +148,9 @@ fn no_token_is_the_operators_or_passes() {
 
 #[test]
 fn time_that_is_up_is_in_doubt_only_after_an_unheard_answer() {
-    let up = |history: &History, too_old| reason(&Verdict::Conclude(time_up(history, too_old))).map(|(why, _)| why);
+    let up = |history: &History, too_old| {
+        reason(&Verdict::Conclude(Outcome::Failed(time_up(history, too_old)))).map(|(why, _)| why)
+    };
     assert_eq!(up(&History::default(), true), Some(Reason::Expired));
     assert_eq!(up(&History::default(), false), Some(Unavailable), "a young code that nobody could ask with");
     assert_eq!(up(&heard(), true), Some(Unavailable));

@@ -1,42 +1,31 @@
 //! From claim to conclusion: asking WeChat, judging what it says, asking again while that is right.
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::clock;
 use crate::login::{LoginRequest, Outcome, UnixMs, WechatAnswer};
-use crate::queue::Delivery;
 use crate::stop_point::StopPoint;
-use crate::store::Claimed;
 use crate::token::{KnownApp, TokenFault};
 use crate::verdict::{self, History, Moment, Stopped, Verdict};
 use crate::wechat::{AccessToken, Fault, Reply, errcode};
 use crate::worker::Worker;
 use crate::worker::calls::{AppCalls, Probes};
+use crate::worker::claiming::{Hold, Lease, STORE_PAUSE};
 use crate::worker::unasked::no_such_app;
-
-/// The pause while the store is away and the lease has to be renewed.
-const STORE_PAUSE: Duration = Duration::from_millis(250);
-/// What must be left of a lease after the longest call: time to record its answer.
-const RECORDING: Duration = Duration::from_millis(500);
-/// A login that waits renews its lease when so much is left of it.
-const RENEWED_AT: Duration = Duration::from_secs(1);
+use crate::worker::walk::Walk;
 
 /// One login between claim and conclusion.
-struct Asking<'a> {
+struct Asking<'a, 'l> {
     worker: &'a Worker,
     request: &'a LoginRequest,
     app: KnownApp,
     calls: Arc<AppCalls>,
-    claimed: &'a Claimed,
-    /// Until when nobody else asks.
-    leased_until: Instant,
+    lease: &'a mut Lease<'l>,
     history: &'a mut History,
     /// When the login's time is up.
     time_up_ms: UnixMs,
@@ -63,46 +52,28 @@ enum Tried {
     Over,
 }
 
-/// Whether the claim still keeps others from asking.
-enum Lease {
-    Held,
-    StoreAway,
-    Lost,
-}
-
-impl Worker {
+impl Walk<'_> {
     /// Asks until the login is concluded. None: the claim was lost to someone else, or given back after a hard stop.
-    pub(super) async fn conclude(
-        &self,
-        request: &LoginRequest,
-        delivery: &Delivery,
-        claimed: &Claimed,
-        leased_until: Instant,
-        history: &mut History,
-        hard: &CancellationToken,
-    ) -> Option<Outcome> {
-        let Some(app) = self.0.tokens.app(request.appid.as_ref()) else {
-            return Some(no_such_app(request));
-        };
-        let (now, life) = (clock::now_ms(), self.0.limits.code_life);
+    pub(super) async fn ask(&mut self, request: &LoginRequest, lease: &mut Lease<'_>) -> Option<Outcome> {
+        let worker = self.worker;
+        let Some(app) = worker.0.tokens.app(request.appid.as_ref()) else { return Some(no_such_app(request)) };
         let asking = Asking {
-            worker: self,
+            worker,
             request,
-            calls: self.0.calls.of(app.appid()),
+            calls: worker.0.calls.of(app.appid()),
             app,
-            claimed,
-            leased_until,
-            history,
-            time_up_ms: verdict::time_up_at(request, delivery.timestamp, now, life),
+            lease,
+            history: &mut self.history,
+            time_up_ms: worker.time_up_at(request),
             patience_ends_ms: None,
             refused: None,
-            hard,
+            hard: self.hard,
         };
         asking.run().await
     }
 }
 
-impl Asking<'_> {
+impl Asking<'_, '_> {
     async fn run(mut self) -> Option<Outcome> {
         let mut last = None;
         while clock::now_ms() < self.until_ms() {
@@ -139,10 +110,10 @@ impl Asking<'_> {
             None => return Tried::Over,
         };
         StopPoint::Token.reached();
-        match self.hold_lease().await {
-            Lease::Held => Tried::Asked(Asked::Answer(self.ask(token, &probes).await)),
-            Lease::StoreAway => Tried::StoreAway,
-            Lease::Lost => Tried::Over,
+        match self.lease.hold(self.history.asked).await {
+            Hold::Held => Tried::Asked(Asked::Answer(self.ask(token, &probes).await)),
+            Hold::StoreAway => Tried::StoreAway,
+            Hold::Lost => Tried::Over,
         }
     }
 
@@ -167,7 +138,7 @@ impl Asking<'_> {
     fn at_the_end(&mut self, last: Option<&Asked>) -> Outcome {
         match last.map(|asked| self.judge(asked)) {
             Some(Verdict::Conclude(outcome)) => outcome,
-            _ => verdict::time_up(self.history, clock::now_ms() >= self.time_up_ms),
+            _ => Outcome::Failed(verdict::time_up(self.history, clock::now_ms() >= self.time_up_ms)),
         }
     }
 
@@ -183,62 +154,19 @@ impl Asking<'_> {
                 None => tokens.current(&self.app, until).await,
             }
         };
-        let mut leased_until = self.leased_until;
         let fetched = tokio::select! {
             biased;
             fetched = fetching => fetched,
             () = self.hard.cancelled() => {
-                self.give_back().await;
+                self.lease.give_back(self.history).await;
                 return None;
             }
-            never = self.keep_claim(&mut leased_until) => match never {},
+            never = self.lease.keep(self.history.asked) => match never {},
         };
-        self.leased_until = leased_until;
         if fetched.is_ok() && self.refused.take().is_some() {
             self.history.other_tokens += 1;
         }
         Some(fetched)
-    }
-
-    /// Makes sure that nobody else asks while this call lasts. The first is covered by the claim itself.
-    async fn hold_lease(&mut self) -> Lease {
-        if self.history.asked == self.claimed.asked && self.lasts_for_a_call() {
-            return Lease::Held;
-        }
-        let (worker, renewed_at) = (self.worker, Instant::now());
-        let asked = self.history.asked + 1;
-        match worker.0.store.extend(&self.request.request_id, self.claimed, asked, worker.lease()).await {
-            Ok(true) => {
-                self.leased_until = renewed_at + worker.lease();
-                // A store that took so long to answer is as good as away: somebody else may ask before the call is over.
-                if self.lasts_for_a_call() { Lease::Held } else { Lease::StoreAway }
-            }
-            Ok(false) => Lease::Lost,
-            Err(_) => Lease::StoreAway,
-        }
-    }
-
-    fn lasts_for_a_call(&self) -> bool {
-        let left = self.leased_until.duration_since(Instant::now());
-        left > self.worker.0.client.timeout() + RECORDING
-    }
-
-    /// Renews the lease for as long as this is polled: a login that only waits would look like one whose worker died in
-    /// the middle of a call, and somebody else would take it over, in doubt.
-    async fn keep_claim(&self, leased_until: &mut Instant) -> Infallible {
-        let Worker(parts) = self.worker;
-        // The claim itself counts as one.
-        let asked = self.history.asked.max(self.claimed.asked + 1);
-        loop {
-            sleep_until(*leased_until - RENEWED_AT).await;
-            let renewed_at = Instant::now();
-            match parts.store.extend(&self.request.request_id, self.claimed, asked, self.worker.lease()).await {
-                Ok(true) => *leased_until = renewed_at + self.worker.lease(),
-                // Somebody else's by now? That is found out before the next asking.
-                Ok(false) => pending().await,
-                Err(_) => sleep(STORE_PAUSE).await,
-            }
-        }
     }
 
     /// No code is asked while its result could not be written, and nobody's patience ends over that.
@@ -274,24 +202,15 @@ impl Asking<'_> {
     /// Waits before asking again. None: given back after a hard stop.
     async fn pause(&mut self, pause: Duration) -> Option<()> {
         StopPoint::Pausing.reached();
-        let mut leased_until = self.leased_until;
-        let paused = tokio::select! {
+        tokio::select! {
             biased;
             () = sleep(pause) => Some(()),
             () = self.hard.cancelled() => {
-                self.give_back().await;
+                self.lease.give_back(self.history).await;
                 None
             }
-            never = self.keep_claim(&mut leased_until) => match never {},
-        };
-        self.leased_until = leased_until;
-        paused
-    }
-
-    /// Gives the claim back with what is known now. If the store is away, it runs out by itself.
-    async fn give_back(&self) {
-        let History { asked, unheard, .. } = *self.history;
-        let _ = self.worker.0.store.release(&self.request.request_id, self.claimed, asked, unheard).await;
+            never = self.lease.keep(self.history.asked) => match never {},
+        }
     }
 }
 

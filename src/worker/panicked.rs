@@ -7,55 +7,38 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::login::Reason;
-use crate::queue::{Delivery, Settlement};
-use crate::store::Claimed;
-use crate::verdict::History;
-use crate::worker::arriving::Login;
-use crate::worker::{Worker, unasked};
+use crate::queue::Settlement;
+use crate::worker::unasked::failed;
+use crate::worker::walk::Walk;
 
 /// What its result says.
 const BUG: &str = "the worker met a bug of its own; its log says where";
 
-/// How far a login has walked, also where it went no further.
-#[derive(Default)]
-pub(super) struct Walked {
-    /// Its last claim.
-    pub(super) claimed: Option<Claimed>,
-    pub(super) history: History,
-}
-
-impl Worker {
+impl Walk<'_> {
     /// Answers a login whose walk panicked. Whatever was asked since its claim may have spent the code.
-    pub(super) async fn conclude_panicked(
-        &self,
-        delivery: &Delivery,
-        login: &Login,
-        Walked { claimed, mut history }: Walked,
-        hard: &CancellationToken,
-    ) -> Settlement {
-        self.0.meters.panicked();
-        let appid = login.request.as_ref().ok().and_then(|request| request.appid.as_ref());
-        error!(request_id = %login.id, appid = appid.map(tracing::field::display), "a login's walk panicked");
-        let claimed = match claimed {
+    pub(super) async fn conclude_panicked(&mut self) -> Settlement {
+        self.worker.0.meters.panicked();
+        let appid = self.login.request.as_ref().ok().and_then(|request| request.appid.as_ref());
+        error!(request_id = %self.login.id, appid = appid.map(tracing::field::display), "a login's walk panicked");
+        let claimed = match self.claimed.take() {
             Some(claimed) => claimed,
-            None => match self.claim(&login.id).await {
-                Some((claimed, _)) => claimed,
+            None => match self.worker.claim(&self.login.id).await {
+                Some(lease) => lease.claimed,
                 None => return Settlement::Ack,
             },
         };
-        history.learn(claimed.asked, claimed.unheard);
-        let in_doubt = history.unheard || history.asked > claimed.asked;
+        self.history.learn(claimed.asked, claimed.unheard);
+        let in_doubt = self.history.unheard || self.history.asked > claimed.asked;
         let reason = if in_doubt { Reason::InDoubt } else { Reason::Unavailable };
-        self.finish(delivery, login, &claimed, unasked(reason, BUG), history.asked, hard).await
+        self.finish(&claimed, failed(reason, BUG)).await
     }
 }
 
 /// None: it panicked. What a login shares with others is behind locks whose verbs do not panic half-way; the rest is
-/// dropped here, but for [`Walked`], in which a claim may be noted or not.
+/// dropped here, but for the [`Walk`], in which a claim may be noted or not.
 pub(super) async fn catch_panic<T>(walking: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(walking).catch_unwind().await.ok()
 }

@@ -1,80 +1,96 @@
 //! From conclusion to result: written whatever it takes, told once.
 
 use bytes::Bytes;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use crate::clock;
-use crate::login::{LoginRequest, LoginResult, Outcome, RequestId};
-use crate::queue::{Delivery, HeldResult, Settlement};
+use crate::login::{AppId, LoginRequest, LoginResult, Outcome, RequestId};
+use crate::queue::{HeldResult, Settlement};
 use crate::stop_point::StopPoint;
 use crate::store::{Claimed, FinishedResult, Recorded};
-use crate::worker::arriving::Login;
+use crate::worker::walk::Walk;
 use crate::worker::{WORN_OUT, Worker, store_away};
 
-impl Worker {
-    /// Writes a login's outcome, and says what is to become of its delivery.
-    pub(super) async fn finish(
-        &self,
-        delivery: &Delivery,
-        login: &Login,
-        claimed: &Claimed,
-        outcome: Outcome,
-        attempts: u32,
-        hard: &CancellationToken,
-    ) -> Settlement {
-        let request = login.request.as_ref().ok();
-        let result = self.result(&login.id, request, outcome, attempts);
-        let Some(recorded) = self.record(&result, claimed, hard).await else { return Settlement::Requeue };
+impl Walk<'_> {
+    /// Writes the login's outcome, and says what is to become of its delivery.
+    pub(super) async fn finish(&self, claimed: &Claimed, outcome: Outcome) -> Settlement {
+        let result = self.result(outcome);
+        let Some(recorded) = self.record(&result, claimed).await else { return Settlement::Requeue };
         match recorded {
-            Recorded::Written => self.tell(&result, delivery, login.since),
-            Recorded::Kept | Recorded::NotMine => debug!(request_id = %login.id, "concluded by somebody else"),
+            Recorded::Written => self.tell(&result),
+            Recorded::Kept | Recorded::NotMine => debug!(request_id = %self.login.id, "concluded by somebody else"),
         }
         StopPoint::Recorded.reached();
         match recorded {
-            Recorded::Written if request.is_some() && Self::is_worn_out(delivery, claimed) => {
+            Recorded::Written if self.login.request.is_ok() && self.is_worn_out(claimed) => {
                 Settlement::Dead { reason: WORN_OUT }
             }
             _ => Settlement::Ack,
         }
     }
 
-    pub(super) fn result(
-        &self,
-        id: &RequestId,
-        request: Option<&LoginRequest>,
-        outcome: Outcome,
-        attempts: u32,
-    ) -> LoginResult {
-        let named = request.and_then(|request| request.appid.clone());
+    pub(super) fn result(&self, outcome: Outcome) -> LoginResult {
         LoginResult {
-            request_id: id.clone(),
-            appid: named
-                .or_else(|| self.0.tokens.app(None).filter(|_| request.is_some()).map(|app| app.appid().clone())),
+            request_id: self.login.id.clone(),
+            appid: self.login.request.as_ref().ok().and_then(|request| self.appid(request)),
             outcome,
-            attempts,
+            attempts: self.history.asked,
             finished_at: clock::now_ms(),
-            simulated: self.0.simulated,
+            simulated: self.worker.0.simulated,
         }
+    }
+
+    fn appid(&self, request: &LoginRequest) -> Option<AppId> {
+        request.appid.clone().or_else(|| Some(self.worker.0.tokens.app(None)?.appid().clone()))
     }
 
     /// Writes the result, however long that takes: an answer of WeChat's cannot be had again. A worker that has to stop
     /// meanwhile hands it over. None: it could not do that either.
-    async fn record(&self, result: &LoginResult, claimed: &Claimed, hard: &CancellationToken) -> Option<Recorded> {
-        let finished = FinishedResult {
-            json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
-            succeeded: matches!(result.outcome, Outcome::Succeeded(_)),
-            ttl: self.0.limits.result_ttl,
-        };
+    async fn record(&self, result: &LoginResult, claimed: &Claimed) -> Option<Recorded> {
+        let finished = self.worker.finished(result);
         let held = Held(result);
         let recorded = tokio::select! {
             biased;
-            recorded = self.write(&result.request_id, claimed, &finished) => recorded,
-            () = hard.cancelled() => self.hand_over(&result.request_id, claimed, finished.json.clone()).await?,
+            recorded = self.worker.write(&result.request_id, claimed, &finished) => recorded,
+            () = self.hard.cancelled() => {
+                self.worker.hand_over(&result.request_id, claimed, finished.json.clone()).await?
+            }
         };
         std::mem::forget(held);
         Some(recorded)
+    }
+
+    /// Keeps in mind that the result is written, counts it, and logs it.
+    pub(super) fn tell(&self, result: &LoginResult) {
+        self.worker.0.recent.remember(&result.request_id);
+        self.worker.0.meters.concluded(result.outcome.as_str());
+        let answer = match &result.outcome {
+            Outcome::Failed(failure) => failure.answer.as_ref(),
+            Outcome::Succeeded(_) => None,
+        };
+        info!(
+            request_id = %result.request_id,
+            appid = result.appid.as_ref().map(tracing::field::display),
+            outcome = result.outcome.as_str(),
+            attempts = result.attempts,
+            in_hand_ms = self.login.since.elapsed().as_millis() as u64,
+            errcode = answer.map(|answer| answer.errcode),
+            rid = answer.and_then(|answer| answer.rid.as_deref()),
+            redelivered = self.delivery.redelivered.then_some(true),
+            trace_id = self.delivery.traceparent.as_ref().map(|trace| trace.trace_id()),
+            "login concluded"
+        );
+    }
+}
+
+impl Worker {
+    /// The result as it is written.
+    pub(super) fn finished(&self, result: &LoginResult) -> FinishedResult {
+        FinishedResult {
+            json: Bytes::from(result.to_json(self.0.sealing.as_deref())),
+            succeeded: matches!(result.outcome, Outcome::Succeeded(_)),
+            ttl: self.0.limits.result_ttl,
+        }
     }
 
     async fn write(&self, id: &RequestId, claimed: &Claimed, finished: &FinishedResult) -> Recorded {
@@ -102,28 +118,6 @@ impl Worker {
                 None
             }
         }
-    }
-
-    /// Keeps in mind that the result is written, counts it, and logs it.
-    pub(super) fn tell(&self, result: &LoginResult, delivery: &Delivery, began: Instant) {
-        self.0.recent.remember(&result.request_id);
-        self.0.meters.concluded(result.outcome.as_str());
-        let answer = match &result.outcome {
-            Outcome::Failed(failure) => failure.answer.as_ref(),
-            Outcome::Succeeded(_) => None,
-        };
-        info!(
-            request_id = %result.request_id,
-            appid = result.appid.as_ref().map(tracing::field::display),
-            outcome = result.outcome.as_str(),
-            attempts = result.attempts,
-            in_hand_ms = began.elapsed().as_millis() as u64,
-            errcode = answer.map(|answer| answer.errcode),
-            rid = answer.and_then(|answer| answer.rid.as_deref()),
-            redelivered = delivery.redelivered.then_some(true),
-            trace_id = delivery.traceparent.as_ref().map(|trace| trace.trace_id()),
-            "login concluded"
-        );
     }
 }
 
