@@ -10,7 +10,7 @@ use axum::routing::get;
 use quicklogin::login::{Advice, AppId, Failure, Outcome, Reason};
 use quicklogin::simulator::Mint;
 use quicklogin::store::KeyKind;
-use quicklogin::token::{AppSecret, External, ExternalKey, KeyName, Preset, Source, ValueFormat};
+use quicklogin::token::{KeptSecret, External, ExternalKey, KeyName, Preset, Source, ValueFormat};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
@@ -32,7 +32,7 @@ const APPS: [(&str, &str); 9] = [
     ("wx-field", SECRET),
 ];
 
-fn external(appid: &AppId, secret: AppSecret) -> Source {
+fn external(appid: &AppId, secret: KeptSecret) -> Source {
     let own =
         |name: &str, kind, format| Ok(ExternalKey { redis: None, name: KeyName::Template(name.into()), kind, format });
     let preset = |preset: Preset| preset.key(None, Some(secret), None);

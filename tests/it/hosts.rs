@@ -5,7 +5,7 @@ use std::time::Duration;
 use quicklogin::login::{Advice, AppId, Outcome, Reason};
 use quicklogin::secret::Secret;
 use quicklogin::simulator::{AppChange, Mint, Simulator, SimulatorOptions, Step, Then};
-use quicklogin::token::{AppSecret, Source};
+use quicklogin::token::{KeptSecret, Source};
 use quicklogin::wechat::{Client, Fault, TokenReply};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -42,7 +42,7 @@ async fn connections_end(fleet: &Fleet) {
 
 #[tokio::test]
 async fn where_hosts_refuse_codes_and_tokens_go_to_the_next_and_each_code_once() {
-    let sources: [fn(&AppId, AppSecret) -> Source; 2] =
+    let sources: [fn(&AppId, KeptSecret) -> Source; 2] =
         [|_, secret| Source::Stable { secret, may_force: false }, |_, secret| Source::Classic { secret }];
     for (source, expected) in sources.into_iter().zip([(1, 0), (0, 1)]) {
         let fleet = Plan { source, ..with_hosts(3) }.start().await;
