@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, app_id, client_settings, eventually, request};
 use crate::support::process::free_port;
-use crate::support::program::Site;
+use crate::support::program::{LISTENING, Site};
 use crate::support::road::Road;
 
 fn with_hosts(wechat_hosts: usize) -> Plan {
@@ -236,7 +236,7 @@ async fn the_program_uses_the_hosts_of_its_settings_and_tells_each_change_once()
         "gateway.listen = \"{gateway}\"\nwechat.base_url = \"{first}\"\nwechat.hosts = [\"api2\", \"{second}\"]\n\
          [[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\""
     ));
-    let process = site.start(&["serve"], "quicklogin gateway: listening on");
+    let process = site.start(&["serve"], LISTENING);
     let succeeds = async || {
         let tap = street.simulator.mint(&Mint::of(APP)).expect("the simulator knows the app");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
