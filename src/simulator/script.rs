@@ -53,6 +53,8 @@ pub enum Then {
     CutAfter,
     /// The code is spent, headers and half of the answer are sent, then the connection is dropped.
     CutInBody,
+    /// The code is spent, headers and half of the answer are sent, then nothing more for ever.
+    HangInBody,
     /// No answer for ever, the code not spent.
     HangBefore,
     /// The code is spent, then no answer for ever.
@@ -63,7 +65,7 @@ impl Then {
     /// Whether the request is treated normally before this happens, so that its code is spent.
     pub(super) fn consumes(&self) -> bool {
         match self {
-            Self::Normal | Self::CutAfter | Self::CutInBody | Self::HangAfter => true,
+            Self::Normal | Self::CutAfter | Self::CutInBody | Self::HangInBody | Self::HangAfter => true,
             Self::CutBefore | Self::HangBefore => false,
             Self::Errcode { consume, .. } | Self::Http { consume, .. } | Self::Huge { consume, .. } => *consume,
         }
@@ -136,6 +138,7 @@ enum Name {
     CutBefore,
     CutAfter,
     CutInBody,
+    HangInBody,
     HangBefore,
     HangAfter,
 }
@@ -189,6 +192,7 @@ impl From<Name> for Then {
             Name::CutBefore => Self::CutBefore,
             Name::CutAfter => Self::CutAfter,
             Name::CutInBody => Self::CutInBody,
+            Name::HangInBody => Self::HangInBody,
             Name::HangBefore => Self::HangBefore,
             Name::HangAfter => Self::HangAfter,
         }
@@ -217,6 +221,7 @@ mod tests {
             (r#""cut_before""#, Then::CutBefore.into()),
             (r#""cut_after""#, Then::CutAfter.into()),
             (r#"{"then":"cut_in_body","delay_ms":5}"#, Step::from(Then::CutInBody).late_ms(5)),
+            (r#""hang_in_body""#, Then::HangInBody.into()),
             (r#""hang_before""#, Then::HangBefore.into()),
             (r#""hang_after""#, Then::HangAfter.into()),
         ];

@@ -54,6 +54,18 @@ impl Served {
         self.ask(&mut client, code).await
     }
 
+    /// Asks on a connection of its own and hears the head of the answer: how long a body it announces, and what has come
+    /// of it.
+    async fn begin_to_hear(&self, code: &str) -> (Client, usize, Vec<u8>) {
+        let token = self.simulator.token_of(APPID).expect("a token");
+        let mut client = self.connect().await;
+        let path = format!("/wxa/business/getuserphonenumber?access_token={token}");
+        client.send("POST", &path, &format!(r#"{{"code":"{code}"}}"#)).await;
+        let (head, body) = client.head().await.expect("a head");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        (client, length.expect("an announced length").parse().expect("a number"), body)
+    }
+
     async fn control(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let mut client = self.connect().await;
         let (status, body) = client.call(method, path, &body.to_string()).await.expect("an answer");
@@ -137,16 +149,19 @@ async fn a_cut_before_leaves_the_code_and_a_cut_after_spends_it() {
 async fn a_cut_in_the_body_sends_half_of_the_answer() {
     let served = served(SimulatorOptions::default()).await;
     let code = served.mint(Then::CutInBody).code;
-    let token = served.simulator.token_of(APPID).expect("a token");
-    let mut client = served.connect().await;
-    let path = format!("/wxa/business/getuserphonenumber?access_token={token}");
-    client.send("POST", &path, &format!(r#"{{"code":"{code}"}}"#)).await;
-    let (head, mut body) = client.head().await.expect("a head");
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let length: usize = length.expect("an announced length").parse().expect("a number");
+    let (mut client, length, mut body) = served.begin_to_hear(&code).await;
     body.extend(client.rest().await);
     assert_eq!(body.len(), length / 2);
     assert!(body.starts_with(br#"{"errcode":0,"#));
+    assert_eq!(errcode(served.ask_anew(&code).await), 40029);
+}
+
+#[tokio::test]
+async fn an_answer_that_hangs_in_the_body_has_its_head_and_no_end() {
+    let served = served(SimulatorOptions::default()).await;
+    let code = served.mint(Then::HangInBody).code;
+    let (mut client, ..) = served.begin_to_hear(&code).await;
+    assert!(stays_open(client.rest()).await);
     assert_eq!(errcode(served.ask_anew(&code).await), 40029);
 }
 

@@ -91,7 +91,7 @@ pub(super) async fn answer_in_process(simulator: &Simulator, request: Request<By
         Act::Answer { status, body, .. } => Some((status, body)),
         Act::Huge { bytes } => Some((StatusCode::OK.as_u16(), vec![b'x'; usize::try_from(bytes).ok()?].into())),
         Act::Cut | Act::CutInBody(_) => None,
-        Act::Hang => pending().await,
+        Act::Hang | Act::HangInBody(_) => pending().await,
     }
 }
 
@@ -133,7 +133,12 @@ async fn act_out(outcome: Outcome) -> Result<Response<AnswerBody>, Dropped> {
         Act::Huge { bytes } => Ok(json(StatusCode::OK, AnswerBody::Huge { left: bytes })),
         Act::Cut => Err(Dropped),
         Act::CutInBody(body) => {
-            Ok(json(StatusCode::OK, AnswerBody::Half { length: body.len() as u64, next: Half::Send(body) }))
+            let length = body.len() as u64;
+            Ok(json(StatusCode::OK, AnswerBody::Half { length, next: Half::Send(body), hangs: false }))
+        }
+        Act::HangInBody(body) => {
+            let length = body.len() as u64;
+            Ok(json(StatusCode::OK, AnswerBody::Half { length, next: Half::Send(body), hangs: true }))
         }
         // The client going or the server stopping ends the connection, and this with it.
         Act::Hang => pending().await,

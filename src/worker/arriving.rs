@@ -16,6 +16,9 @@ use crate::worker::Worker;
 use crate::worker::shares::{Shares, Slot, Standing};
 use crate::worker::unasked::Unasked;
 
+/// The patience of one that waits for its turn may stand still, and is looked at so often at most.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A delivery that has been looked at.
 pub(super) enum Arrived {
     /// Nobody can be told of it.
@@ -82,8 +85,8 @@ impl Worker {
         shares.enter(app.appid(), tokens.is_only_one(), Instant::now() + self.time_left(request)).await
     }
 
-    /// Waits for the login's turn, no longer than it would be asked again and again; while the store is away, that does
-    /// not count. None: the soft stop came first.
+    /// Waits for the login's turn, no longer than it would be asked again and again; what does not count is the time in
+    /// which it is not WeChat that the logins before it wait for. None: the soft stop came first.
     pub(super) async fn turn(&self, login: &Login, standing: Standing, soft: &CancellationToken) -> Option<Turn> {
         let waiting = match standing {
             Standing::Slot(slot) => return Some(Turn::Ask(slot)),
@@ -91,9 +94,10 @@ impl Worker {
             Standing::Room(waiting) => waiting,
         };
         let time_left = || login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
+        let wechats_time = waiting.wechats_time();
         let mut turn = pin!(waiting.turn());
         loop {
-            let left = time_left();
+            let (left, patience) = (time_left(), self.0.limits.patience.saturating_sub(wechats_time.so_far()));
             tokio::select! {
                 biased;
                 () = soft.cancelled() => return None,
@@ -101,9 +105,9 @@ impl Worker {
                     true => Turn::Unasked(Unasked::TooLate),
                     false => Turn::Ask(slot),
                 }),
-                () = sleep(self.0.limits.patience.min(left)) => {}
+                () = sleep(left.min(patience.max(LOOK_EVERY))) => {}
             }
-            if left <= self.0.limits.patience || self.0.store.check_writable().await.is_ok() {
+            if time_left().is_zero() || wechats_time.so_far() >= self.0.limits.patience {
                 self.0.meters.declined();
                 return Some(Turn::Unasked(Unasked::Declined));
             }

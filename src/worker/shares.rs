@@ -10,6 +10,8 @@
 
 mod division;
 mod pace;
+mod quickness;
+mod stopwatch;
 mod turnaround;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -63,6 +65,13 @@ pub(super) struct Waiting {
     granted: oneshot::Receiver<()>,
     has_slot: bool,
     _waits: WaitsForShare,
+}
+
+/// How long one had to wait for WeChat, from a moment on.
+pub(super) struct WechatsTime {
+    shares: Shares,
+    share: usize,
+    before: Duration,
 }
 
 /// A login that waits for WeChat's answer or for a token, until this is dropped.
@@ -120,7 +129,7 @@ impl Shares {
 impl Slot {
     /// From here on it is WeChat that the login waits for, and not the store.
     pub(super) fn ask(&self) -> WaitsForWechat<'_> {
-        self.shares.division().begin_asking(self.share);
+        self.shares.division().begin_asking(self.share, Instant::now());
         WaitsForWechat { slot: self, since: Instant::now(), succeeded: false }
     }
 
@@ -131,11 +140,24 @@ impl Slot {
 }
 
 impl Waiting {
+    /// What it will wait for from now on because of WeChat: the time in which most of its app's slots wait for that, and
+    /// not for the store.
+    pub(super) fn wechats_time(&self) -> WechatsTime {
+        let before = self.shares.division().waited_for_wechat(self.share, Instant::now());
+        WechatsTime { shares: self.shares.clone(), share: self.share, before }
+    }
+
     /// Returns when the login's turn has come.
     pub(super) async fn turn(mut self) -> Slot {
         (&mut self.granted).await.expect("a ticket is kept until it is granted or this is dropped");
         self.has_slot = true;
         Slot { shares: self.shares.clone(), share: self.share, since: Instant::now() }
+    }
+}
+
+impl WechatsTime {
+    pub(super) fn so_far(&self) -> Duration {
+        self.shares.division().waited_for_wechat(self.share, Instant::now()) - self.before
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
 mod authorizers;
+mod away;
 mod chaos;
 mod clocks;
 mod dead_letters;
@@ -11,6 +12,7 @@ mod exit_codes;
 mod external;
 mod forgotten;
 mod frozen;
+mod full;
 mod garbage;
 mod gateway;
 mod handed_over;

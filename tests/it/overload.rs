@@ -14,11 +14,11 @@ use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
 /// What a call of WeChat's takes in these tests.
 const CALL: Duration = Duration::from_millis(100);
 
-fn dead() -> LoginRequest {
+pub(crate) fn dead() -> LoginRequest {
     LoginRequest { issued_at: Some(clock::now_ms() - 3_600_000), ..request("0123456789abcdef") }
 }
 
-async fn publish_all(fleet: &Fleet, requests: &[LoginRequest]) {
+pub(crate) async fn publish_all(fleet: &Fleet, requests: &[LoginRequest]) {
     for batch in requests.chunks(100) {
         join_all(batch.iter().map(|request| fleet.publish(request))).await;
     }

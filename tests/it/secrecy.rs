@@ -75,16 +75,23 @@ async fn nothing_secret_reaches_a_log_whatever_happens() {
         publisher.publish("quicklogin", "login", body.as_bytes(), BasicProperties::default()).await.expect("connected");
     }
     send("POST", &logins, &json!({"code": canary_code, "appid": 7})).await;
-    let unbind = publisher.channel().queue_unbind(
-        "quicklogin.logins".into(),
-        "quicklogin".into(),
-        "login".into(),
-        FieldTable::default(),
-    );
-    unbind.await.expect("it is bound");
-    let unroutable = send("POST", &logins, &json!({"code": canary_code})).await;
-    assert_eq!(unroutable["status"], 503, "{unroutable}");
-    let (_, headers) = publisher.get("quicklogin.dead").await.expect("a dead letter");
+    // A session that begins only now binds the queue again.
+    let mut tries = 0;
+    let is_unroutable = async || {
+        let (queue, exchange) = ("quicklogin.logins".into(), "quicklogin".into());
+        let unbind = publisher.channel().queue_unbind(queue, exchange, "login".into(), FieldTable::default());
+        unbind.await.expect("both are there");
+        tries += 1;
+        send("POST", &logins, &json!({"code": format!("{canary_code}{tries}")})).await["status"] == 503
+    };
+    eventually("a publish comes back", is_unroutable).await;
+    let mut letter = None;
+    let is_dead = async || {
+        letter = publisher.get("quicklogin.dead").await;
+        letter.is_some()
+    };
+    eventually("there is a dead letter", is_dead).await;
+    let (_, headers) = letter.expect("it was awaited");
     assert!(!format!("{headers:?}").contains(canary_code), "{headers:?}");
     servers.redis.kill();
     eventually("the worker has noticed", async || worker.said().contains("Redis is lost")).await;

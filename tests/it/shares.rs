@@ -294,9 +294,33 @@ async fn a_store_that_is_away_in_the_midst_of_a_backlog_makes_no_app_slow() {
     sleep(Duration::from_millis(2500)).await;
     fleet.redis().thaw();
     for request in &requests {
-        assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
+        let result = fleet.result(&request.request_id).await;
+        assert_eq!(result.outcome.as_str(), "succeeded", "{result:?}");
     }
     assert!(!declined_so_far(&fleet));
+}
+
+#[tokio::test]
+async fn a_login_that_waits_for_its_turn_has_patience_with_a_store_that_is_away() {
+    let fleet = Plan { slots: 4, apps: several(), ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let warm = login(&fleet, ILL, &[]);
+    fleet.publish(&warm).await;
+    assert_eq!(fleet.result(&warm.request_id).await.outcome.as_str(), "succeeded");
+    let late = [Step::normal().late_ms(1000)];
+    let requests: Vec<_> = (0..6).map(|_| login(&fleet, ILL, &late)).collect();
+    fleet.redis().freeze();
+    join_all(requests.iter().map(|request| fleet.publish(request))).await;
+    eventually("three have slots, and three wait for them", async || {
+        fleet.meters.render().contains("quicklogin_logins_waiting_for_share 3\n")
+    })
+    .await;
+    // Nearly their patience, which is over when Redis is back, and those in the slots have not been asked for long.
+    sleep(Duration::from_millis(2400)).await;
+    fleet.redis().thaw();
+    for request in &requests {
+        let result = fleet.result(&request.request_id).await;
+        assert_eq!(result.outcome.as_str(), "succeeded", "{result:?}");
+    }
 }
 
 async fn a_soft_stop(ground: Ground) {

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::machine::SimulatedMachine;
-use crate::story::Event;
+use crate::story::{AWAY, Event};
 use crate::world::World;
 
 /// What a worker's Redis client waits for an answer.
@@ -31,13 +31,13 @@ enum Way {
 
 impl Distance for Road {
     fn there(&self, verb: &'static str, key: &(dyn Display + Sync)) -> BoxFuture<'static, bool> {
-        let way = self.throw();
-        let (world, machine, key) = (Arc::clone(&self.world), Arc::clone(&self.machine), key.to_string());
+        let (way, key) = (self.throw(), key.to_string());
+        self.tell(&key, &way);
+        let (world, machine) = (Arc::clone(&self.world), Arc::clone(&self.machine));
         Box::pin(async move {
             let arrives = go(&way).await;
             if !arrives {
-                world.ledger().trouble_with_store(&key);
-                world.note(Event::Said { who: machine.name, verb, key, became: "the store is away" });
+                world.note(Event::Said { who: machine.name, verb, key, became: AWAY });
             }
             arrives
         })
@@ -48,11 +48,11 @@ impl Distance for Road {
         let became = word(verb, answer);
         self.world.carried_out(&self.machine, verb, &key, became);
         let way = self.world.takes(verb).map_or_else(|| self.throw(), Way::After);
+        self.tell(&key, &way);
         let (world, machine) = (Arc::clone(&self.world), Arc::clone(&self.machine));
         Box::pin(async move {
             let arrives = go(&way).await;
             if !arrives {
-                world.ledger().trouble_with_store(&key);
                 world.note(Event::Said { who: machine.name, verb, key, became: "the answer is lost" });
             }
             arrives
@@ -61,6 +61,13 @@ impl Distance for Road {
 }
 
 impl Road {
+    /// Whoever loses something on its way has trouble from now on, and not only when it is noticed.
+    fn tell(&self, key: &str, way: &Way) {
+        if matches!(way, Way::Lost(_) | Way::After(500..)) {
+            self.world.ledger().trouble_with_store(key);
+        }
+    }
+
     fn throw(&self) -> Way {
         let (rates, away) = (&self.world.plan.rates, self.world.store_is_away(self.machine.name.worker));
         let mut dice = self.world.dice();

@@ -3,13 +3,13 @@
 use quicklogin::simulator::{Step, Then};
 
 use crate::plan::{Happening, Kind, Plan, PlannedLogin, Setup};
-use crate::world::{Tale, run_plan};
+use crate::world::run_plan;
 
-/// Tells the story, if any rule was broken.
-fn kept(plan: Plan) -> Tale {
+/// The story of a simulation in which no rule was broken.
+fn kept(plan: Plan) -> String {
     let tale = run_plan(plan);
-    assert!(tale.broken.is_empty(), "{}", tale.story);
-    tale
+    assert!(tale.broken.is_empty(), "{}", tale.tell());
+    tale.tell()
 }
 
 fn tokens(step: Step, lasts: u64) -> (u64, Happening) {
@@ -20,9 +20,9 @@ fn tokens(step: Step, lasts: u64) -> (u64, Happening) {
 fn a_lease_that_took_long_to_renew_is_renewed_again_before_the_code_is_asked() {
     let login = PlannedLogin { script: vec![Step::errcode(-1)], ..PlannedLogin::at(10) };
     let slow = Happening::Slow { verb: "extend", ms: 1700 };
-    let tale = kept(Plan { logins: vec![login], happenings: vec![(0, slow)], ..Plan::calm() });
-    assert!(tale.story.matches("extend login-0: true").count() >= 2, "{}", tale.story);
-    assert!(tale.story.contains("login 0 has its result: succeeded, attempts 2"), "{}", tale.story);
+    let story = kept(Plan { logins: vec![login], happenings: vec![(0, slow)], ..Plan::calm() });
+    assert!(story.matches("extend login-0: true").count() >= 2, "{story}");
+    assert!(story.contains("login 0 has its result: succeeded, attempts 2"), "{story}");
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn a_login_that_waits_for_a_token_keeps_its_claim_and_casts_no_doubt() {
     let happenings = vec![tokens(Then::HangBefore.into(), 3500)];
     let plan = Plan::calm();
     let setup = Setup { workers: 2, patience_ms: 10_000, ..plan.setup };
-    let tale = kept(Plan { logins, happenings, setup, ..plan });
-    assert!(tale.story.contains("login 0 has its result: invalid_code, attempts 1"), "{}", tale.story);
+    let story = kept(Plan { logins, happenings, setup, ..plan });
+    assert!(story.contains("login 0 has its result: invalid_code, attempts 1"), "{story}");
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn a_login_that_pauses_for_long_keeps_its_claim_and_casts_no_doubt() {
     let logins = vec![PlannedLogin { copies: vec![10, 20], script, ..PlannedLogin::at(10) }];
     let plan = Plan::calm();
     let setup = Setup { workers: 2, patience_ms: 20_000, timeout_ms: 800, ..plan.setup };
-    let tale = kept(Plan { logins, setup, ..plan });
-    assert!(tale.story.contains("login 0 has its result: succeeded, attempts 4"), "{}", tale.story);
-    assert_eq!(tale.story.matches("claim login-0: Mine").count(), 1, "{}", tale.story);
+    let story = kept(Plan { logins, setup, ..plan });
+    assert!(story.contains("login 0 has its result: succeeded, attempts 4"), "{story}");
+    assert_eq!(story.matches("claim login-0: Mine").count(), 1, "{story}");
 }
 
 #[test]
@@ -52,8 +52,8 @@ fn a_login_that_comes_while_a_probe_asks_for_a_token_takes_what_that_brings() {
     let plan = Plan::calm();
     // As many fresh logins come at once when all is well.
     let setup = Setup { workers: 3, ..plan.setup };
-    let tale = kept(Plan { logins: vec![PlannedLogin::at(10)], happenings, setup, ..plan });
-    assert!(tale.story.contains("login 0 has its result: token_unavailable, attempts 0"), "{}", tale.story);
+    let story = kept(Plan { logins: vec![PlannedLogin::at(10)], happenings, setup, ..plan });
+    assert!(story.contains("login 0 has its result: token_unavailable, attempts 0"), "{story}");
 }
 
 #[test]
@@ -61,6 +61,6 @@ fn a_login_that_comes_while_a_probe_asks_for_its_app_waits_for_what_that_finds()
     let not_served = |at| PlannedLogin { script: vec![Step::errcode(48001)], ..PlannedLogin::at(at) };
     let plan = Plan::calm();
     let setup = Setup { workers: 3, ..plan.setup };
-    let tale = kept(Plan { logins: (1..=12).map(|at| not_served(at * 60)).collect(), setup, ..plan });
-    assert!(tale.story.contains("not_allowed, attempts 0"), "an app was stopped: {}", tale.story);
+    let story = kept(Plan { logins: (1..=12).map(|at| not_served(at * 60)).collect(), setup, ..plan });
+    assert!(story.contains("not_allowed, attempts 0"), "an app was stopped: {story}");
 }

@@ -26,6 +26,8 @@ pub(crate) struct Login {
     pub(crate) tapped_at: u64,
     /// Whether the queue has taken one of its copies.
     pub(crate) accepted: bool,
+    /// When its time is up, where that does not depend on when it is delivered.
+    pub(crate) time_up: Option<u64>,
     /// When it is to have its result at the latest.
     pub(crate) due_at: u64,
     /// One that comes when all is well.

@@ -216,7 +216,7 @@ impl Setup {
     fn throw(dice: &mut Rng, troubles: &Troubles) -> Self {
         Self {
             workers: dice.usize(1..=3),
-            slots: if dice.u32(..100) < 12 { dice.usize(1..=2) } else { dice.usize(6..=12) },
+            slots: if dice.u32(..100) < 5 { dice.usize(1..=2) } else { dice.usize(10..=24) },
             apps: if dice.u32(..100) < 70 { 1 } else { 2 },
             hosts: dice.usize(1..=2),
             timeout_ms: dice.u64(800..=2500),

@@ -20,6 +20,8 @@ use crate::world::World;
 const LEASE_MARGIN_MS: u64 = 1500;
 /// WeChat's own: a code lives so long from the tap.
 const CODE_LIVES_MS: u64 = 300_000;
+/// Between a look at the clock and what is done then, where the store is as it should be.
+const A_MOMENT_MS: u64 = 50;
 /// What it takes to notice, to look again and to write.
 const MOMENTS_MS: u64 = 5000;
 
@@ -36,6 +38,12 @@ pub(crate) fn due_at(plan: &Plan, planned: &PlannedLogin) -> u64 {
     let rounds = copies / (setup.slots * setup.workers);
     let queued = rounds as u64 * (turn + setup.patience_ms);
     time_up.max(plan.heals_at).max(published_at) + turn + queued + MOMENTS_MS
+}
+
+/// When its time is up, where that does not depend on when it is delivered.
+pub(crate) fn time_up(plan: &Plan, planned: &PlannedLogin) -> Option<u64> {
+    let code_ends = planned.is_dated.then(|| planned.tapped_at + plan.setup.code_life_ms);
+    planned.deadline.into_iter().chain(code_ends).min()
 }
 
 /// A worker is about to ask for a login.
@@ -64,6 +72,11 @@ pub(crate) fn on_asking(world: &World, login: usize, machine: &Arc<SimulatedMach
     }
     if let Some(told) = asked.result().filter(|_| !someone_was_frozen()) {
         broken.push(format!("{} asks after the result was there: {}", machine.name, told.outcome));
+    }
+    let is_late =
+        asked.time_up.is_some_and(|time_up| now.saturating_add_signed(machine.skew_ms) > time_up + A_MOMENT_MS);
+    if is_late && !asked.store_trouble && !someone_was_frozen() {
+        broken.push(format!("{} asks though its time is up", machine.name));
     }
     drop(ledger);
     broken.into_iter().for_each(|what| world.complain(Some(login), what));
@@ -177,7 +190,9 @@ fn unwell(ledger: &Ledger, index: usize) -> Option<String> {
     let ends: Vec<_> = ledger.askings_of(index).map(|asking| asking.end).collect();
     let (last, earlier) = ends.split_last().map_or((None, &[][..]), |(last, earlier)| (*last, earlier));
     let well = last == Some(End::Phone) && earlier.iter().all(|end| *end == Some(End::Refused));
-    (!well || !ledger.logins[index].succeeded()).then(|| format!("all was well, and its askings ended so: {ends:?}"))
+    let told = ledger.logins[index].result();
+    let counted = told.is_some_and(|told| told.outcome == "succeeded" && told.attempts as usize == ends.len());
+    (!well || !counted).then(|| format!("all was well, and its askings ended so: {ends:?}; it was told {told:?}"))
 }
 
 /// The queue is empty, and what is nobody's is a dead letter.

@@ -1,8 +1,12 @@
 //! What happened, to whom, in order: noted as it happens, put into words only when somebody wants to read it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use crate::plan::{Happening, Plan};
+
+/// What became of a verb that did not arrive.
+pub(crate) const AWAY: &str = "the store is away";
 
 /// A worker, and which of its lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,12 +46,43 @@ impl Story {
         self.0.push((at, event));
     }
 
+    /// Where crashes and freezes came, and how logins ended: what this story was about.
+    pub(crate) fn sights(&self) -> BTreeSet<String> {
+        let mut last = BTreeMap::new();
+        let mut sights = BTreeSet::new();
+        for (_, event) in &self.0 {
+            match event {
+                Event::Crashes(who) => sights.extend(last.get(who).map(|step| format!("a crash after {step}"))),
+                Event::Freezes(who) => sights.extend(last.get(who).map(|step| format!("a freeze after {step}"))),
+                Event::Panics { .. } => drop(sights.insert("a panic".to_owned())),
+                Event::Result { outcome, .. } => drop(sights.insert(format!("the result {outcome}"))),
+                other => last.extend(other.step()),
+            }
+        }
+        sights
+    }
+
     pub(crate) fn tell(&self, plan: &Plan) -> String {
         let mut text = plan.to_string();
         for (at, event) in &self.0 {
             writeln!(text, "{:>8}.{:03}  {event}", at / 1000, at % 1000).expect("text takes it all");
         }
         text
+    }
+}
+
+impl Event {
+    /// What a worker has just done.
+    fn step(&self) -> Option<(Name, &'static str)> {
+        match self {
+            Self::Begins { who, .. } => Some((*who, "begins")),
+            Self::Said { who, verb, became, .. } if *became != AWAY => Some((*who, verb)),
+            Self::Said { who, .. } => Some((*who, AWAY)),
+            Self::Asks { who, .. } => Some((*who, "asks")),
+            Self::AsksForToken(who) => Some((*who, "asks for a token")),
+            Self::Hears { who, .. } => Some((*who, "hears")),
+            _ => None,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ const QUIET: Duration = Duration::from_secs(100);
 const SOON: Duration = Duration::from_secs(15);
 
 pub(crate) struct World {
-    pub(crate) plan: Plan,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) simulator: Simulator,
     pub(crate) queue: Queue,
     pub(crate) store: Store,
@@ -59,8 +59,8 @@ struct Weather {
 
 /// How a simulation went.
 pub(crate) struct Tale {
-    pub(crate) seed: u64,
-    pub(crate) story: String,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) story: Story,
     /// The rules that were broken, in words.
     pub(crate) broken: Vec<String>,
 }
@@ -79,9 +79,8 @@ pub(crate) fn run(seed: u64) -> Tale {
 
 /// Runs this simulation, from begin to end.
 pub(crate) fn run_plan(plan: Plan) -> Tale {
-    let seed = plan.seed;
     // The product's own dice.
-    fastrand::seed(seed);
+    fastrand::seed(plan.seed);
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without sockets");
     let world = runtime.block_on(async {
@@ -89,9 +88,16 @@ pub(crate) fn run_plan(plan: Plan) -> Tale {
         world.live().await;
         world
     });
-    let story = world.story.lock().expect("nobody panicked with it").tell(&world.plan);
+    let story = std::mem::take(&mut *world.story.lock().expect("nobody panicked with it"));
     let broken = std::mem::take(&mut world.ledger().broken);
-    Tale { seed, story, broken }
+    Tale { plan: Arc::clone(&world.plan), story, broken }
+}
+
+impl Tale {
+    /// The whole story, in words.
+    pub(crate) fn tell(&self) -> String {
+        self.story.tell(&self.plan)
+    }
 }
 
 impl World {
@@ -113,7 +119,7 @@ impl World {
             weather: Mutex::default(),
             is_healed: AtomicBool::new(false),
             recorded: Notify::new(),
-            plan,
+            plan: Arc::new(plan),
         })
     }
 
@@ -123,7 +129,8 @@ impl World {
         }
         for planned in &self.plan.logins {
             let due_at = rules::due_at(&self.plan, planned);
-            self.ledger().logins.push(Login::new(planned.kind, planned.tapped_at, due_at));
+            let login = Login::new(planned.kind, planned.tapped_at, due_at);
+            self.ledger().logins.push(Login { time_up: rules::time_up(&self.plan, planned), ..login });
         }
         for (at, act) in self.agenda() {
             sleep_until(self.begin + Duration::from_millis(at)).await;
@@ -452,6 +459,7 @@ impl Login {
             phone: String::new(),
             tapped_at,
             accepted: false,
+            time_up: None,
             due_at,
             is_probe: false,
             results: vec![],

@@ -27,6 +27,7 @@ pub(crate) enum Act {
     },
     Cut,
     CutInBody(Bytes),
+    HangInBody(Bytes),
     Hang,
 }
 
@@ -44,6 +45,7 @@ impl Outcome {
             Then::Huge { bytes, .. } => Act::Huge { bytes },
             Then::CutBefore | Then::CutAfter => Act::Cut,
             Then::CutInBody => Act::CutInBody(write(said)),
+            Then::HangInBody => Act::HangInBody(write(said)),
             Then::HangBefore | Then::HangAfter => Act::Hang,
         };
         Self { delay_ms: step.delay_ms, act }
@@ -59,14 +61,14 @@ impl Act {
         asked.calls += 1;
         match self {
             Self::Cut | Self::CutInBody(_) => asked.cut += 1,
-            Self::Hang => asked.hung += 1,
+            Self::Hang | Self::HangInBody(_) => asked.hung += 1,
             Self::Answer { .. } | Self::Huge { .. } => asked.answered += 1,
         }
         match self {
             Self::Answer { errcode: Some(errcode), .. } => *asked.by_errcode.entry(*errcode).or_default() += 1,
             Self::Answer { status, .. } => *asked.by_status.entry(*status).or_default() += 1,
             Self::Huge { .. } => *asked.by_status.entry(200).or_default() += 1,
-            Self::Cut | Self::CutInBody(_) | Self::Hang => {}
+            Self::Cut | Self::CutInBody(_) | Self::HangInBody(_) | Self::Hang => {}
         }
     }
 
@@ -82,6 +84,7 @@ impl Act {
             Self::Huge { .. } => "huge",
             Self::Cut => "cut",
             Self::CutInBody(_) => "cut in the body",
+            Self::HangInBody(_) => "hung in the body",
             Self::Hang => "hung",
         }
     }

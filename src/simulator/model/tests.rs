@@ -279,6 +279,7 @@ fn steps_that_consume_spend_the_code() {
         Step::huge(10).consuming(),
         Then::CutAfter.into(),
         Then::CutInBody.into(),
+        Then::HangInBody.into(),
         Then::HangAfter.into(),
     ];
     for step in consuming {

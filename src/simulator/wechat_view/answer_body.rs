@@ -13,10 +13,11 @@ static HUGE_CHUNK: [u8; HUGE_CHUNK_BYTES] = [b'x'; HUGE_CHUNK_BYTES];
 /// A body as it goes out.
 pub(in crate::simulator) enum AnswerBody {
     Whole(Option<Bytes>),
-    /// Announces `length` bytes and breaks off after half of them.
+    /// Announces `length` bytes and breaks off after half of them, or hangs.
     Half {
         length: u64,
         next: Half,
+        hangs: bool,
     },
     Huge {
         left: u64,
@@ -37,8 +38,9 @@ impl Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
         match self.get_mut() {
             Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Self::Half { next, .. } => match std::mem::replace(next, Half::Flush) {
+            Self::Half { next, hangs, .. } => match std::mem::replace(next, Half::Flush) {
                 Half::Send(body) => Poll::Ready(Some(Ok(Frame::data(body.slice(..body.len() / 2))))),
+                Half::Flush if *hangs => Poll::Pending,
                 // Waiting once lets hyper put on the wire what it has.
                 Half::Flush => {
                     *next = Half::Break;

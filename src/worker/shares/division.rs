@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::login::AppId;
 use crate::worker::shares::pace::{self, Pace};
+use crate::worker::shares::quickness::Quickness;
+use crate::worker::shares::stopwatch::Stopwatch;
 use crate::worker::shares::turnaround::Turnaround;
 
 /// An app may hold so many times what stays free.
@@ -30,8 +32,11 @@ struct Share {
     held: u32,
     /// Of those, how many wait for WeChat.
     asking: u32,
+    /// For how long most of its slots have waited for that.
+    waited_for_wechat: Stopwatch,
     waiting: VecDeque<Ticket>,
     pace: Pace,
+    quickness: Quickness,
     turnaround: Turnaround,
 }
 
@@ -108,9 +113,11 @@ impl Division {
 
     /// A login gives its slot back.
     pub(super) fn leave(&mut self, share: usize, now: Instant) {
+        let bound = pace::slow_from(self.quickest_but(share, |other| other.usual(now)));
         let left = &mut self.shares[share];
-        left.pace.end(left.held, now);
+        left.pace.end(left.held, bound, now);
         left.held -= 1;
+        left.note_wait(now);
         self.slots_free += 1;
         self.grant(now);
     }
@@ -130,17 +137,26 @@ impl Division {
         }
     }
 
-    pub(super) fn begin_asking(&mut self, share: usize) {
-        self.shares[share].asking += 1;
+    pub(super) fn begin_asking(&mut self, share: usize, now: Instant) {
+        let share = &mut self.shares[share];
+        share.quickness.begin(share.asking, now);
+        share.asking += 1;
+        share.note_wait(now);
     }
 
     pub(super) fn end_asking(&mut self, share: usize, success: Option<Success>, now: Instant) {
         let share = &mut self.shares[share];
         share.asking -= 1;
-        if let Some(Success { of_asking, of_slot }) = success {
-            share.pace.succeed(of_asking, now);
+        share.note_wait(now);
+        share.quickness.end(share.asking, success.as_ref().map(|success| success.of_asking), now);
+        if let Some(Success { of_slot, .. }) = success {
             share.turnaround.succeed(of_slot, now);
         }
+    }
+
+    /// For how long most of the app's slots have waited for WeChat, in all.
+    pub(super) fn waited_for_wechat(&self, share: usize, now: Instant) -> Duration {
+        self.shares[share].waited_for_wechat.total(now)
     }
 
     /// Of a login that holds a slot: whether it has too little time left to keep it.
@@ -152,6 +168,7 @@ impl Division {
         let taken = &mut self.shares[share];
         taken.pace.begin(taken.held, now);
         taken.held += 1;
+        taken.note_wait(now);
         self.slots_free -= 1;
     }
 
@@ -188,20 +205,31 @@ impl Division {
     }
 
     fn is_slow(&mut self, share: usize, now: Instant) -> bool {
-        let Share { held, asking, .. } = self.shares[share];
-        // Do most that hold slots wait for the store, or for somebody else's claim? Then it is not WeChat that is slow.
-        let waits_for_wechat = asking * 2 >= held;
+        let (held, waits_for_wechat) = (self.shares[share].held, self.shares[share].waits_for_wechat());
         if let Some(take) = self.shares[share].pace.suspect(held, waits_for_wechat, now) {
-            let bound = pace::slow_from(self.quickest_but(share, now));
+            let bound = pace::slow_from(self.quickest_but(share, |other| other.at_this_moment(take, now)));
             self.shares[share].pace.look(take, bound, now);
         }
         self.shares[share].pace.is_slow()
     }
 
     /// How quickly logins succeed at the app where they do so best, other than this one.
-    fn quickest_but(&self, share: usize, now: Instant) -> Option<Duration> {
+    fn quickest_but(&self, share: usize, of: impl Fn(&Quickness) -> Option<Duration>) -> Option<Duration> {
         let others = self.shares.iter().enumerate().filter(|(other, _)| *other != share);
-        others.filter_map(|(_, other)| other.pace.succeeds_in(now)).min()
+        others.filter_map(|(_, other)| of(&other.quickness)).min()
+    }
+}
+
+impl Share {
+    /// Do most that hold slots wait for the store, or for somebody else's claim? Then it is not WeChat that is slow.
+    fn waits_for_wechat(&self) -> bool {
+        self.asking * 2 >= self.held
+    }
+
+    /// To be told whenever that may have changed.
+    fn note_wait(&mut self, now: Instant) {
+        let waits = self.waits_for_wechat();
+        self.waited_for_wechat.set(waits, now);
     }
 }
 

@@ -3,8 +3,8 @@
 //! An app's logins are measured in rounds. A round is over when as many have ended as are in hand, and the time that
 //! slots were held in it, divided by their number, is what a login takes on average, however few of many hang and
 //! whether they end all at once or one by one. What is long is told by the other apps: four times what a login takes
-//! where logins succeed best. So a WeChat that is slow for everybody makes no app slow, and an app that is slow beside
-//! others is found out soon.
+//! where logins succeed best at the same time (`quickness`). So a WeChat or a machine that is slow for everybody makes no
+//! app slow, and an app that is slow beside others is found out soon.
 
 use std::time::Duration;
 
@@ -16,8 +16,6 @@ const TIMES_QUICKEST: u32 = 4;
 const SLOW_AT_LEAST: Duration = Duration::from_millis(300);
 /// What takes more is always slow, also where no other app has had success of late.
 const SLOW_AT_MOST: Duration = Duration::from_secs(2);
-/// Successes of so long ago tell nothing of now.
-const OF_LATE: Duration = Duration::from_secs(10);
 /// An app is slow when it was seen to be so many times in a row, so far apart at least: a process that stood still for
 /// a while first takes in what came meanwhile.
 const LOOKS: u32 = 5;
@@ -34,8 +32,6 @@ pub(super) struct Pace {
     last_look: Option<Instant>,
     /// The app is slow until its logins take no longer than this.
     slow: Option<Duration>,
-    /// What a success takes, and when the last one was.
-    success: Option<(Duration, Instant)>,
 }
 
 /// How long an app's logins must take to be slow, where those of the quickest other app succeed in so long.
@@ -49,8 +45,9 @@ impl Pace {
         self.count(held, now);
     }
 
-    /// One of `held` logins ends.
-    pub(super) fn end(&mut self, held: u32, now: Instant) {
+    /// One of `held` logins ends, beside others where it is slow from `bound` on: that counts for who is slow already,
+    /// since WeChat may have become slow for the others too.
+    pub(super) fn end(&mut self, held: u32, bound: Duration, now: Instant) {
         self.count(held, now);
         self.ended += 1;
         if self.ended < held {
@@ -58,21 +55,10 @@ impl Pace {
         }
         let took = self.held_for / self.ended;
         let idle = held == 1;
-        if idle || self.slow.is_some_and(|bound| took <= bound) {
+        if idle || self.slow.is_some_and(|found| took <= found.max(bound)) {
             self.slow = None;
         }
         self.next_round();
-    }
-
-    /// A login had its phone number by the first asking.
-    pub(super) fn succeed(&mut self, took: Duration, now: Instant) {
-        let smooth = self.succeeds_in(now).map_or(took, |usual| (usual * 7 + took) / 8);
-        self.success = Some((smooth, now));
-    }
-
-    /// What a success takes, where there was one of late.
-    pub(super) fn succeeds_in(&self, now: Instant) -> Option<Duration> {
-        self.success.filter(|(_, last)| now - *last < OF_LATE).map(|(took, _)| took)
     }
 
     /// Of an app that holds so many slots and has none for its next login: what its logins take, if that may be too
@@ -151,7 +137,7 @@ mod tests {
     fn turn_over(pace: &mut Pace, held: u32, logins: u32, every: Duration, from: Instant) -> Instant {
         (1..=logins).fold(from, |_, n| {
             let now = from + every * n;
-            pace.end(held, now);
+            pace.end(held, slow_from(Some(OTHERS)), now);
             pace.begin(held - 1, now);
             now
         })
@@ -234,16 +220,5 @@ mod tests {
         assert!(!is_slow(&mut pace, 48, Some(OTHERS), thawed));
         let later = turn_over(&mut pace, 48, 48, ms(0), thawed + ms(5));
         assert!((1..=20).all(|n| !is_slow(&mut pace, 48, Some(OTHERS), later + ms(5 * n))));
-    }
-
-    #[test]
-    fn only_what_succeeded_of_late_is_a_measure() {
-        let now = Instant::now();
-        let mut pace = Pace::default();
-        assert_eq!(pace.succeeds_in(now), None);
-        pace.succeed(ms(80), now);
-        pace.succeed(ms(160), now);
-        assert_eq!(pace.succeeds_in(now + ms(9_999)), Some(ms(90)));
-        assert_eq!(pace.succeeds_in(now + ms(10_000)), None);
     }
 }

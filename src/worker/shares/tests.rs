@@ -129,6 +129,26 @@ async fn a_wechat_that_is_slow_for_everybody_declines_nobody() {
     assert_eq!((told[A].declined, told[B].declined), (0, 0), "together");
 }
 
+/// Logins of one app, evenly spread; those that come after two seconds take longer.
+fn slowing_down(app: &'static str, every_ms: f64, count: usize, takes_ms: u64) -> Vec<Login> {
+    let logins = load(app, every_ms, count, takes_ms);
+    logins
+        .into_iter()
+        .map(|login| Login { takes_ms: if login.at_ms < 2000 { 50 } else { takes_ms }, ..login })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wechat_that_becomes_slow_for_everybody_at_once_declines_nobody() {
+    for takes_ms in [400, 1000] {
+        for every_ms in [20.0, 50.0, 300.0] {
+            let (busy, quiet) = (slowing_down(A, 1.5, 8000, takes_ms), slowing_down(B, every_ms, 200, takes_ms));
+            let told = play(64, vec![busy, quiet]).await;
+            assert_eq!((told[A].declined, told[B].declined), (0, 0), "{takes_ms} ms, B every {every_ms} ms");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_app_that_is_slow_beside_a_quick_one_is_declined_what_it_cannot_have() {
     let told = play(64, vec![load(A, 5.0, 4_000, 1_000), load(B, 20.0, 1_000, 100)]).await;

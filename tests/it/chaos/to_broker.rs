@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use quicklogin::queue::Settlement;
 use quicklogin::simulator::{Mint, Step};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::support::fleet::{APP, Fleet, Ground, Plan, Roads, eventually, request};
+use crate::support::fleet::{APP, Fleet, Ground, Plan, Roads, SOON, eventually, request};
 use crate::support::logins::Load;
 use crate::support::rabbit::Broker;
 use crate::support::road::{Road, Way};
@@ -82,6 +84,25 @@ async fn a_worker_whose_acks_are_lost_acks_again_without_asking_wechat_or_redis(
     eventually("all are acked", async || (logins().ready, logins().unacked) == (0, 0)).await;
     assert_eq!(fleet.asked_for_phones(), 20, "each once");
     fleet.redis().thaw();
+}
+
+#[tokio::test]
+async fn a_stop_tells_whether_its_last_acks_were_heard() {
+    for heard in [true, false] {
+        let fleet = Plan { workers: 0, by_roads: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+        // The gateway's queue is as good as a worker's.
+        let (road, stop) = (fleet.roads.publishing(), CancellationToken::new());
+        let mut consumer = fleet.queue.consume(1, stop.clone());
+        fleet.publish(&request("code")).await;
+        let delivery = timeout(SOON, consumer.next()).await.expect("in time").expect("a delivery");
+        if !heard {
+            road.swallow(Way::There);
+        }
+        delivery.settle(Settlement::Ack).await;
+        assert_eq!(consumer.close(SOON).await, heard);
+        let unacked = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"].unacked;
+        assert_eq!(unacked() == 0, heard);
+    }
 }
 
 #[tokio::test]

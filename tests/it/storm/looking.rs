@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quicklogin::clock;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
@@ -63,12 +64,13 @@ impl Looking {
             for id in ids {
                 command.arg(format!("quicklogin:result:{{{id}}}"));
             }
+            let looked_from = clock::now_ms();
             let mut found = self.ask(&command).await?.into_iter();
             let token = found.next().flatten().and_then(|token| serde_json::from_str::<Value>(&token).ok());
             let mut pages = ledger.open();
             pages.tokens.extend(token.and_then(|token| token["access_token"].as_str().map(str::to_owned)));
             for (id, result) in ids.iter().zip(found) {
-                pages.see(id, result);
+                pages.see(id, result, looked_from);
             }
         }
         Some(())

@@ -143,7 +143,7 @@ fn only_an_app_that_is_slow_is_declined_and_only_where_its_part_of_the_room_is_f
     let mut worker = Worker::with(8, 8);
     worker.fill(0);
     for _ in 0..6 {
-        worker.division.begin_asking(0);
+        worker.division.begin_asking(0, worker.now);
     }
     while worker.enter(0).is_some() {}
     assert!(worker.enter(0).is_none(), "it is not slow yet");
