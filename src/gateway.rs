@@ -89,7 +89,7 @@ struct Inner {
     result_ttl: Duration,
     keys: Keys,
     platforms: Vec<MessageKeys>,
-    refusals: events::Refusals,
+    unsigned_warning: events::UnsignedWarning,
     waiting: Waiting,
     meters: Meters,
     stop: CancellationToken,
@@ -134,8 +134,9 @@ fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Route
     let waiting = Waiting::start(store.clone(), max_waiting, meters.clone(), tracker, stop.clone());
     let ops = ops::routes(readiness, meters.clone());
     let takes_pushes = !platforms.is_empty();
-    let refusals = events::Refusals::default();
-    let inner = Inner { queue, store, apps, code_life, result_ttl, keys, platforms, refusals, waiting, meters, stop };
+    let unsigned_warning = events::UnsignedWarning::default();
+    let inner =
+        Inner { queue, store, apps, code_life, result_ttl, keys, platforms, unsigned_warning, waiting, meters, stop };
     let gateway = Gateway(Arc::new(inner));
     let guard = middleware::from_fn_with_state(gateway.clone(), auth::check);
     let mut routes = logins().route_layer(guard);

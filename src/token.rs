@@ -2,13 +2,14 @@
 //!
 //! A token that still serves is never thrown away before there is another: refreshing is compare-and-replace. Where the
 //! token comes from is [`Source`]'s business: WeChat for the app's own secret, a third-party platform (`authorizer`), or
-//! another system, whose token is only read (`external`). Getting one, at most one at a time, is in `refresh`; [`Seen`]
-//! is what an operator may see.
+//! another system, whose token is only read (`external`). Getting one, at most one at a time, is in `refresh` for a worker,
+//! and in `fleet` for all of them; [`Seen`] is what an operator may see.
 
 mod authorizer;
 mod budgets;
 mod external;
 mod fault;
+mod fleet;
 mod refresh;
 mod secrets;
 mod seen;
@@ -29,7 +30,7 @@ use external::ExternalStores;
 pub use external::{External, ExternalKey, KeyName, Preset, TokenServer, ValueFormat};
 pub use fault::TokenFault;
 use refresh::Wanted;
-pub use secrets::AppSecret;
+pub use secrets::KeptSecret;
 pub use seen::{Seen, SeenToken};
 pub use source::{Platform, Source};
 

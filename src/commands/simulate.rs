@@ -9,7 +9,7 @@ use crate::commands::CommandError;
 use crate::commands::assemble::{Process, Upstream, address, listen};
 use crate::login::AppId;
 use crate::simulator::{AppChange, Simulator, SimulatorOptions};
-use crate::token::{App, AppSecret, Source};
+use crate::token::{App, KeptSecret, Source};
 use crate::wechat::ClientSettings;
 
 /// The app that the simulator knows when none is configured.
@@ -56,7 +56,7 @@ impl Process {
             let refused =
                 |refused| CommandError::at_run_time(format!("the simulator refuses app {}: {refused}", app.appid));
             // One whose token comes from elsewhere is known there too, without a secret that anybody knows.
-            let secret = app.source.secret().map_or_else(|| Ok(SIMULATED_SECRET.into()), AppSecret::read);
+            let secret = app.source.secret().map_or_else(|| Ok(SIMULATED_SECRET.into()), KeptSecret::read);
             let secret = secret.map_err(CommandError::at_run_time)?;
             simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
         }
@@ -72,5 +72,5 @@ impl Process {
 
 fn simulated_app() -> App {
     let appid = AppId::try_from(SIMULATED_APPID).expect("a good appid");
-    App { appid, source: Source::Stable { secret: AppSecret::Text(SIMULATED_SECRET.into()), may_force: false } }
+    App { appid, source: Source::Stable { secret: KeptSecret::Text(SIMULATED_SECRET.into()), may_force: false } }
 }

@@ -9,7 +9,7 @@ use crate::login::AppId;
 use crate::secret::Secret;
 use crate::store::{KeyKind, RedisSettings};
 use crate::token::{
-    App, AppSecret, External, ExternalKey, KeyName, Platform, Preset, Source, TokenServer, ValueFormat,
+    App, External, ExternalKey, KeptSecret, KeyName, Platform, Preset, Source, TokenServer, ValueFormat,
 };
 
 const HINT: &str = "see [[apps]] in config/default.toml";
@@ -115,7 +115,7 @@ impl AppEntry {
         Ok(())
     }
 
-    fn secret(&self) -> Result<AppSecret, BadSettings> {
+    fn secret(&self) -> Result<KeptSecret, BadSettings> {
         let name = format!("the secret of app {}", self.appid);
         kept_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::config::values::{kept_secret, read_secret};
 use crate::config::{BadSettings, PlatformEntry, Settings};
 use crate::secret::Secret;
-use crate::token::AppSecret;
+use crate::token::KeptSecret;
 use crate::wechat::push::{BadMessageKey, MessageKey, MessageKeys};
 
 impl Settings {
@@ -54,7 +54,7 @@ impl PlatformEntry {
     }
 
     /// Its component_appsecret, or where it is kept.
-    pub(super) fn kept_secret(&self) -> Result<AppSecret, BadSettings> {
+    pub(super) fn kept_secret(&self) -> Result<KeptSecret, BadSettings> {
         kept_secret(&self.secret_name(), self.secret.as_ref(), self.secret_file.as_deref())
     }
 

@@ -10,7 +10,7 @@ use crate::login::SealingKey;
 use crate::queue::RabbitSettings;
 use crate::secret::Secret;
 use crate::store::RedisSettings;
-use crate::token::AppSecret;
+use crate::token::KeptSecret;
 use crate::wechat::{self, ClientSettings};
 use crate::worker::Limits;
 
@@ -149,12 +149,12 @@ pub(super) fn read_secret(name: &str, text: Option<&Secret>, file: Option<&Path>
 }
 
 /// Text, or a file that can be read now and may be read again later.
-pub(super) fn kept_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<AppSecret, BadSettings> {
+pub(super) fn kept_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<KeptSecret, BadSettings> {
     let hint = "the file holds the secret alone";
     match (text, file) {
-        (Some(text), None) if !text.expose().is_empty() => Ok(AppSecret::Text(text.clone())),
+        (Some(text), None) if !text.expose().is_empty() => Ok(KeptSecret::Text(text.clone())),
         (None, Some(file)) => {
-            let secret = AppSecret::File(file.to_owned());
+            let secret = KeptSecret::File(file.to_owned());
             secret.read().map_err(|error| BadSettings::new(format!("{name} cannot be read from {error}"), hint))?;
             Ok(secret)
         }

@@ -33,7 +33,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// When something unsigned was last warned of. Strangers may send what they like, and shall not fill the log with it; an
 /// operator with a wrong message_token has to see it nevertheless.
 #[derive(Default)]
-pub(super) struct Refusals(Mutex<Option<Instant>>);
+pub(super) struct UnsignedWarning(Mutex<Option<Instant>>);
 
 /// Why a push is not taken.
 enum Refused {
@@ -115,7 +115,7 @@ impl Gateway {
 
     /// `platform` is what the body claims, which anybody may claim.
     fn refuse(&self, platform: &str, bad: BadPush) -> Refused {
-        if bad.is_signed() || self.0.refusals.is_due() {
+        if bad.is_signed() || self.0.unsigned_warning.is_due() {
             warn!(platform, %bad, "a push was refused; unsigned ones are warned of once a minute at most");
         } else {
             debug!(platform, %bad, "a push was refused");
@@ -149,7 +149,7 @@ fn is_not_for_us(bad: BadPush) -> bool {
     matches!(bad, BadPush::UnknownPlatform | BadPush::WrongSignature | BadPush::OtherPlatform)
 }
 
-impl Refusals {
+impl UnsignedWarning {
     /// Whether it is time for a warning again; if so, it counts as given.
     fn is_due(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,13 +166,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_are_warned_of_once_a_minute() {
-        let refusals = Refusals::default();
-        assert!(refusals.is_due());
+    async fn unsigned_pushes_are_warned_of_once_a_minute() {
+        let warning = UnsignedWarning::default();
+        assert!(warning.is_due());
         tokio::time::advance(WARN_EVERY - Duration::from_millis(1)).await;
-        assert!(!refusals.is_due());
+        assert!(!warning.is_due());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(refusals.is_due());
-        assert!(!refusals.is_due());
+        assert!(warning.is_due());
+        assert!(!warning.is_due());
     }
 }

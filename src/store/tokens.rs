@@ -130,30 +130,30 @@ impl Store {
         }
     }
 
-    /// Makes or keeps `owner` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
-    pub async fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> Result<bool, StoreAway> {
+    /// Makes or keeps `leader` the one that refreshes the app's token, for at most `lease`. False: someone else is at it.
+    pub async fn lead_refresh(&self, appid: &AppId, leader: &str, lease: Duration) -> Result<bool, StoreAway> {
         match self {
             Self::Memory(memory) => {
-                memory.reach("lead_refresh", appid, |memory| memory.lead_refresh(appid, owner, lease)).await
+                memory.reach("lead_refresh", appid, |memory| memory.lead_refresh(appid, leader, lease)).await
             }
-            Self::Redis(redis) => redis.lead_refresh(appid, owner, lease).await,
+            Self::Redis(redis) => redis.lead_refresh(appid, leader, lease).await,
         }
     }
 
-    /// Shares a fresh token with the fleet, forgets the last refusal and ends the lead. False: `owner` leads no more, and
+    /// Shares a fresh token with the fleet, forgets the last refusal and ends the lead. False: `leader` leads no more, and
     /// the token is not shared; a renewed refresh token is kept all the same, unless another has replaced the former one.
     pub async fn share_token(
         &self,
         appid: &AppId,
-        owner: &str,
+        leader: &str,
         token: &SharedToken,
         renewal: Option<&Renewal>,
     ) -> Result<bool, StoreAway> {
         match self {
             Self::Memory(memory) => {
-                memory.reach("share_token", appid, |memory| memory.share_token(appid, owner, token, renewal)).await
+                memory.reach("share_token", appid, |memory| memory.share_token(appid, leader, token, renewal)).await
             }
-            Self::Redis(redis) => redis.share_token(appid, owner, token, renewal).await,
+            Self::Redis(redis) => redis.share_token(appid, leader, token, renewal).await,
         }
     }
 
@@ -161,14 +161,14 @@ impl Store {
     pub async fn end_refresh(
         &self,
         appid: &AppId,
-        owner: &str,
+        leader: &str,
         refusal: Option<&SharedRefusal>,
     ) -> Result<(), StoreAway> {
         match self {
             Self::Memory(memory) => {
-                memory.reach("end_refresh", appid, |memory| memory.end_refresh(appid, owner, refusal)).await
+                memory.reach("end_refresh", appid, |memory| memory.end_refresh(appid, leader, refusal)).await
             }
-            Self::Redis(redis) => redis.end_refresh(appid, owner, refusal).await,
+            Self::Redis(redis) => redis.end_refresh(appid, leader, refusal).await,
         }
     }
 

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use crate::secret::Secret;
 
-/// An AppSecret, or where it is kept.
+/// The secret of an app or a third-party platform, or the key of a token server; or where it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AppSecret {
+pub enum KeptSecret {
     /// As it stands in the settings.
     Text(Secret),
     /// In a file, read again for each token, so that a corrected secret needs no restart.
     File(PathBuf),
 }
 
-impl AppSecret {
+impl KeptSecret {
     /// The secret of the moment. The error says which file, never what is in it.
     pub fn read(&self) -> Result<Secret, String> {
         let file = match self {

@@ -7,7 +7,7 @@ use crate::login::{AppId, UnixMs};
 use crate::secret::Secret;
 use crate::store::{Renewal, SharedToken};
 use crate::token::external::External;
-use crate::token::{AppSecret, TokenFault, Tokens};
+use crate::token::{KeptSecret, TokenFault, Tokens};
 use crate::wechat::{AccessToken, Fault, TokenReply};
 
 /// A token is refreshed when less than this is left: WeChat then hands out the next one while the old one still works.
@@ -22,7 +22,7 @@ pub enum Source {
     /// `POST /cgi-bin/stable_token` in normal mode: the same token for all who ask, until it is nearly over.
     Stable {
         /// What proves that we may act for the app.
-        secret: AppSecret,
+        secret: KeptSecret,
         /// Whether a token that WeChat refuses and gives again may be replaced by force, inside the fleet's budget.
         may_force: bool,
     },
@@ -30,7 +30,7 @@ pub enum Source {
     /// endpoint; whoever else calls it for the same app takes our token away.
     Classic {
         /// What proves that we may act for the app.
-        secret: AppSecret,
+        secret: KeptSecret,
     },
     /// Another system owns the token; we only read it.
     External(External),
@@ -46,7 +46,7 @@ pub struct Platform {
     /// Its component_appid.
     pub appid: AppId,
     /// Its component_appsecret.
-    pub secret: AppSecret,
+    pub secret: KeptSecret,
 }
 
 /// What came of asking for a token.
@@ -82,7 +82,7 @@ impl Source {
     }
 
     /// The AppSecret that it works with, where it is the app's own.
-    pub fn secret(&self) -> Option<&AppSecret> {
+    pub fn secret(&self) -> Option<&KeptSecret> {
         match self {
             Self::Stable { secret, .. } | Self::Classic { secret } => Some(secret),
             Self::External(_) | Self::Authorizer(_) | Self::Component(_) => None,

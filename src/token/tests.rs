@@ -16,7 +16,7 @@ fn app(source: Source) -> App {
 }
 
 fn merchant() -> App {
-    app(Source::Authorizer(Platform { appid: app_id(PLATFORM), secret: AppSecret::Text("secret".into()) }))
+    app(Source::Authorizer(Platform { appid: app_id(PLATFORM), secret: KeptSecret::Text("secret".into()) }))
 }
 
 /// Tokens of these apps, in a store of their own. Nothing answers at WeChat's address.

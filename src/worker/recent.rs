@@ -59,7 +59,7 @@ mod tests {
         assert_eq!([0, 1, MOST, MOST + 1].map(|n| recent.has(&id(n))), [false, true, true, false]);
         recent.remember(&id(MOST));
         assert!(recent.has(&id(1)));
-        let Ids { all, oldest_first } = &*recent.ids();
-        assert_eq!(all.len(), oldest_first.len());
+        let ids = recent.ids();
+        assert_eq!(ids.all.len(), ids.oldest_first.len());
     }
 }

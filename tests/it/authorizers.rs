@@ -5,7 +5,7 @@ use std::time::Duration;
 use quicklogin::login::{Advice, AppId, Failure, LoginRequest, Outcome, Reason};
 use quicklogin::secret::Secret;
 use quicklogin::simulator::{AuthorizerChange, Mint, PlatformChange, Push};
-use quicklogin::token::{AppSecret, Platform, Source};
+use quicklogin::token::{KeptSecret, Platform, Source};
 use quicklogin::wechat::push::{MessageKey, MessageKeys};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, SISTER, app_id, eventually, request};
@@ -15,8 +15,8 @@ const PLATFORM_SECRET: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
 const MESSAGE_TOKEN: &str = "aMessageToken";
 const MESSAGE_KEY: &str = "aMessageKey00000000000000000000000000000000";
 
-fn authorizer(_: &AppId, _: AppSecret) -> Source {
-    let secret = AppSecret::Text(PLATFORM_SECRET.into());
+fn authorizer(_: &AppId, _: KeptSecret) -> Source {
+    let secret = KeptSecret::Text(PLATFORM_SECRET.into());
     Source::Authorizer(Platform { appid: app_id(PLATFORM), secret })
 }
 

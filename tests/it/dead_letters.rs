@@ -42,11 +42,11 @@ impl Ground {
     }
 
     fn start_worker(&self) -> Process {
-        self.site.start(&["worker"], "quicklogin worker: consuming")
+        self.site.worker()
     }
 
     fn start_simulator(&self) -> Process {
-        self.site.start(&["simulate"], "quicklogin simulator: a WeChat for")
+        self.site.simulator()
     }
 
     async fn send(&self, body: &str, properties: BasicProperties) {

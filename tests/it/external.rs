@@ -10,14 +10,14 @@ use axum::routing::get;
 use quicklogin::login::{Advice, AppId, Failure, Outcome, Reason};
 use quicklogin::simulator::Mint;
 use quicklogin::store::KeyKind;
-use quicklogin::token::{AppSecret, External, ExternalKey, KeyName, Preset, Source, ValueFormat};
+use quicklogin::token::{External, ExternalKey, KeptSecret, KeyName, Preset, Source, ValueFormat};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, app_id, eventually, request};
-use crate::support::program::{Servers, Site, post};
+use crate::support::program::{Servers, Site, app, post};
 
 /// One app for each way in which a token can be kept.
 const APPS: [(&str, &str); 9] = [
@@ -32,7 +32,7 @@ const APPS: [(&str, &str); 9] = [
     ("wx-field", SECRET),
 ];
 
-fn external(appid: &AppId, secret: AppSecret) -> Source {
+fn external(appid: &AppId, secret: KeptSecret) -> Source {
     let own =
         |name: &str, kind, format| Ok(ExternalKey { redis: None, name: KeyName::Template(name.into()), kind, format });
     let preset = |preset: Preset| preset.key(None, Some(secret), None);
@@ -260,14 +260,14 @@ async fn a_token_server_is_asked_with_its_key_and_again_when_its_token_is_refuse
     let routes = Router::new().route(&format!("/tokens/{APP}"), get(answer));
     let stop = CancellationToken::new();
     tokio::spawn(quicklogin::http::serve(listener, routes, stop.clone()));
-    let app = format!(
+    let external = format!(
         "[[apps]]\nappid = \"{APP}\"\ntoken = \"external\"\nexternal.url = \"{url}\"\nexternal.bearer_file = \"key\"\n"
     );
-    let site = Site::with(&servers.settings(&format!("login.patience_s = 4\n{app}")));
+    let site = Site::with(&servers.settings(&format!("login.patience_s = 4\n{external}")));
     std::fs::write(site.path().join("key"), "a-key\n").expect("the folder is ours to write");
-    let simulator = Site::with(&servers.settings(&format!("[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"")));
-    let _simulator = simulator.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let _worker = site.start(&["worker"], "quicklogin worker: consuming");
+    let wechat = Site::with(&servers.settings(&app(APP, SECRET)));
+    let _simulator = wechat.simulator();
+    let _worker = site.worker();
     let sim = servers.simulator_url();
     let login = async || {
         let minted = post(&format!("{sim}/sim/codes"), &json!({})).await;

@@ -19,8 +19,8 @@ async fn a_worker_that_was_frozen_while_wechat_answered_hears_the_answer_all_the
     let servers = Servers::start();
     let settings = format!("wechat.timeout_ms = 1000\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"");
     let site = Site::with(&servers.settings(&settings));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let mut worker = site.start(&["worker"], "quicklogin worker: consuming");
+    let _simulator = site.simulator();
+    let mut worker = site.worker();
     let publisher = Publisher::connect(servers.vhost.url()).await;
     let sim = format!("{}/sim", servers.simulator_url());
     let asked = async || get(&format!("{sim}/asked?codes=false")).await["phone"]["calls"].as_u64().unwrap_or(0);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quicklogin::login::{Advice, AppId, Outcome, Reason};
 use quicklogin::secret::Secret;
 use quicklogin::simulator::{AppChange, Mint, Simulator, SimulatorOptions, Step, Then};
-use quicklogin::token::{AppSecret, Source};
+use quicklogin::token::{KeptSecret, Source};
 use quicklogin::wechat::{Client, Fault, TokenReply};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, app_id, client_settings, eventually, request};
 use crate::support::process::free_port;
-use crate::support::program::Site;
+use crate::support::program::{LISTENING, Site};
 use crate::support::road::Road;
 
 fn with_hosts(wechat_hosts: usize) -> Plan {
@@ -42,7 +42,7 @@ async fn connections_end(fleet: &Fleet) {
 
 #[tokio::test]
 async fn where_hosts_refuse_codes_and_tokens_go_to_the_next_and_each_code_once() {
-    let sources: [fn(&AppId, AppSecret) -> Source; 2] =
+    let sources: [fn(&AppId, KeptSecret) -> Source; 2] =
         [|_, secret| Source::Stable { secret, may_force: false }, |_, secret| Source::Classic { secret }];
     for (source, expected) in sources.into_iter().zip([(1, 0), (0, 1)]) {
         let fleet = Plan { source, ..with_hosts(3) }.start().await;
@@ -236,7 +236,7 @@ async fn the_program_uses_the_hosts_of_its_settings_and_tells_each_change_once()
         "gateway.listen = \"{gateway}\"\nwechat.base_url = \"{first}\"\nwechat.hosts = [\"api2\", \"{second}\"]\n\
          [[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\""
     ));
-    let process = site.start(&["serve"], "quicklogin gateway: listening on");
+    let process = site.start(&["serve"], LISTENING);
     let succeeds = async || {
         let tap = street.simulator.mint(&Mint::of(APP)).expect("the simulator knows the app");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");

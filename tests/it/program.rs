@@ -8,20 +8,13 @@ use serde_json::{Value, json};
 
 use crate::support::fleet::{APP, SECRET, eventually, request};
 use crate::support::process::free_port;
-use crate::support::program::{Servers, Site, get, post};
+use crate::support::program::{LISTENING, Servers, Site, app, get, post};
 use crate::support::rabbit::Broker;
 
 const SOON: Duration = Duration::from_secs(20);
-const CONSUMING: &str = "quicklogin worker: consuming";
-const LISTENING: &str = "quicklogin gateway: listening on";
-
 /// A [[platforms]] of this appid, and what else is to stand in it.
 fn platform(appid: &str, more: &str) -> String {
     format!("[[platforms]]\nappid = \"{appid}\"\n{more}\n")
-}
-
-fn app() -> String {
-    format!("[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"\n")
 }
 
 /// How often the simulator was asked at this endpoint.
@@ -154,7 +147,7 @@ fn a_platforms_message_keys_are_a_gateways_affair_and_may_stand_in_files() {
     let fleet = format!(
         "rabbitmq.url = \"amqp://127.0.0.1:1\"\nredis.url = \"redis://127.0.0.1:1\"\nops.listen = \"127.0.0.1:0\"\n\
          gateway.listen = \"127.0.0.1:0\"\n{}",
-        app()
+        app(APP, SECRET)
     );
     let files = "message_token_file = \"token\"\nmessage_key_file = \"key\"";
     let site = Site::with(&format!("{fleet}{}{}", platform("wx1", files), platform("wx2", "secret = \"s\"")));
@@ -296,9 +289,9 @@ async fn a_stop_does_not_wait_for_a_caller_that_holds_half_a_request() {
 #[tokio::test]
 async fn a_worker_that_drains_gives_back_at_once_what_it_only_fetched() {
     let servers = Servers::start();
-    let site = Site::with(&servers.settings(&format!("worker.slots = 2\n{}", app())));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let mut worker = site.start(&["worker"], CONSUMING);
+    let site = Site::with(&servers.settings(&format!("worker.slots = 2\n{}", app(APP, SECRET))));
+    let _simulator = site.simulator();
+    let mut worker = site.worker();
     let slow = json!({"count": 10, "script": [{"delay_ms": 3000}]});
     let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &slow).await;
     let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
@@ -320,10 +313,10 @@ async fn a_worker_that_drains_gives_back_at_once_what_it_only_fetched() {
 #[tokio::test]
 async fn a_fleet_of_processes_logs_people_in_and_drains_at_sigterm() {
     let servers = Servers::start();
-    let site = Site::with(&servers.settings(&app()));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let mut gateway = site.start(&["gateway"], LISTENING);
-    let mut workers = [site.start(&["worker"], CONSUMING), site.start(&["worker"], CONSUMING)];
+    let site = Site::with(&servers.settings(&app(APP, SECRET)));
+    let _simulator = site.simulator();
+    let mut gateway = site.gateway();
+    let mut workers = [site.worker(), site.worker()];
     let slow = json!({"count": 40, "script": [{"delay_ms": 1200}]});
     let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &slow).await;
     let mut waiting = Vec::new();
@@ -352,9 +345,9 @@ async fn a_fleet_of_processes_logs_people_in_and_drains_at_sigterm() {
 #[tokio::test]
 async fn a_worker_drains_within_its_time_and_gives_back_the_rest() {
     let servers = Servers::start();
-    let site = Site::with(&servers.settings(&format!("worker.drain_s = 1\n{}", app())));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let mut worker = site.start(&["worker"], CONSUMING);
+    let site = Site::with(&servers.settings(&format!("worker.drain_s = 1\n{}", app(APP, SECRET))));
+    let _simulator = site.simulator();
+    let mut worker = site.worker();
     let hanging = json!({"script": ["hang_before"]});
     let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &hanging).await;
     let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
@@ -374,9 +367,9 @@ async fn a_worker_drains_within_its_time_and_gives_back_the_rest() {
 #[tokio::test]
 async fn a_worker_that_stops_while_redis_is_away_ends_in_its_time_and_says_so() {
     let servers = Servers::start();
-    let site = Site::with(&servers.settings(&format!("worker.drain_s = 2\n{}", app())));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let mut worker = site.start(&["worker"], CONSUMING);
+    let site = Site::with(&servers.settings(&format!("worker.drain_s = 2\n{}", app(APP, SECRET))));
+    let _simulator = site.simulator();
+    let mut worker = site.worker();
     servers.redis.kill();
     let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &json!({})).await;
     let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
@@ -399,7 +392,8 @@ async fn a_worker_that_stops_while_redis_is_away_ends_in_its_time_and_says_so() 
 #[tokio::test]
 async fn a_worker_that_stops_while_rabbitmq_is_away_ends_in_its_time_and_says_so() {
     let servers = Servers::start();
-    let settings = servers.settings(&app()).replace(servers.vhost.url(), "amqp://guest:guest@127.0.0.1:9/%2f");
+    let settings =
+        servers.settings(&app(APP, SECRET)).replace(servers.vhost.url(), "amqp://guest:guest@127.0.0.1:9/%2f");
     let site = Site::with(&settings);
     let mut worker = site.start(&["worker"], "no RabbitMQ");
     worker.terminate();
@@ -414,9 +408,9 @@ async fn a_worker_that_stops_while_rabbitmq_is_away_ends_in_its_time_and_says_so
 #[tokio::test]
 async fn login_prints_the_number_or_says_why_not() {
     let servers = Servers::start();
-    let site = Site::with(&servers.settings(&app()));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let _worker = site.start(&["worker"], CONSUMING);
+    let site = Site::with(&servers.settings(&app(APP, SECRET)));
+    let _simulator = site.simulator();
+    let _worker = site.worker();
     let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &json!({})).await;
     let code = minted["code"].as_str().expect("a code");
     let ended = site.run(&["login", code]);
@@ -429,11 +423,11 @@ async fn login_prints_the_number_or_says_why_not() {
 #[tokio::test]
 async fn a_refresher_that_is_killed_is_succeeded_within_three_seconds() {
     let servers = Servers::start();
-    let site = Site::with(&servers.settings(&app()));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let site = Site::with(&servers.settings(&app(APP, SECRET)));
+    let _simulator = site.simulator();
     let slow = json!({"endpoint": "token", "calls": 1, "step": "hang_before"});
     post(&format!("{}/sim/moods", servers.simulator_url()), &slow).await;
-    let mut first = site.start(&["worker"], CONSUMING);
+    let mut first = site.worker();
     let publisher = crate::support::amqp::Publisher::connect(servers.vhost.url()).await;
     let publish = async |tap: &Value| {
         let request = request(tap["code"].as_str().expect("a code"));
@@ -445,7 +439,7 @@ async fn a_refresher_that_is_killed_is_succeeded_within_three_seconds() {
     publish(&post(&codes, &json!({})).await).await;
     eventually("the first asks for a token", async || asked(&servers, "stable_token").await == 1).await;
     first.kill();
-    let _second = site.start(&["worker"], CONSUMING);
+    let _second = site.worker();
     let began = Instant::now();
     let key = publish(&post(&codes, &json!({})).await).await;
     eventually("the second has a token", async || servers.redis.get(&key).is_some()).await;
@@ -456,11 +450,11 @@ async fn a_refresher_that_is_killed_is_succeeded_within_three_seconds() {
 #[tokio::test]
 async fn a_corrected_secret_file_needs_no_restart() {
     let servers = Servers::start();
-    let right = Site::with(&servers.settings(&app()));
-    let _simulator = right.start(&["simulate"], "quicklogin simulator: a WeChat for");
+    let right = Site::with(&servers.settings(&app(APP, SECRET)));
+    let _simulator = right.simulator();
     let site = Site::with(&servers.settings(&format!("[[apps]]\nappid = \"{APP}\"\nsecret_file = \"secret\"")));
     std::fs::write(site.path().join("secret"), "wrong\n").expect("the folder is ours to write");
-    let _worker = site.start(&["worker"], CONSUMING);
+    let _worker = site.worker();
     let login = async || {
         let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &json!({})).await;
         site.run(&["login", minted["code"].as_str().expect("a code")])

@@ -233,7 +233,7 @@ async fn no_ticket_token_or_key_reaches_a_log() {
         OURS.appid, OURS.token, OURS.key
     );
     let site = Site::with(&servers.settings(&more));
-    let mut gateway = site.start(&["gateway"], "quicklogin gateway: listening on");
+    let mut gateway = site.gateway();
     let url = servers.gateway_url();
     let good = OURS.ticket(TICKET, CREATED_S);
     let key = format!("quicklogin:ticket:{{{}}}", OURS.appid);

@@ -6,13 +6,9 @@ use serde_json::json;
 
 use crate::support::fleet::{APP, SECRET, SISTER, eventually};
 use crate::support::process::Process;
-use crate::support::program::{Ended, Servers, Site, get, post};
+use crate::support::program::{Ended, Servers, Site, app, get, post};
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn app(appid: &str, secret: &str) -> String {
-    format!("[[apps]]\nappid = \"{appid}\"\nsecret = \"{secret}\"\n")
-}
 
 /// A fleet of processes and a simulator that knows both apps.
 struct Running {
@@ -27,10 +23,10 @@ impl Running {
     fn with(apps: &str) -> Self {
         let servers = Servers::start();
         let everything = Site::with(&servers.settings(&format!("{}{}", app(APP, SECRET), app(SISTER, SECRET))));
-        let simulator = everything.start(&["simulate"], "quicklogin simulator: a WeChat for");
+        let simulator = everything.simulator();
         let site = Site::with(&servers.settings(apps));
-        let gateway = site.start(&["gateway"], "quicklogin gateway: listening on");
-        let worker = site.start(&["worker"], "quicklogin worker: consuming");
+        let gateway = site.gateway();
+        let worker = site.worker();
         Self { servers, site, gateway, worker, _simulator: (everything, simulator) }
     }
 

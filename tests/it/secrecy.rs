@@ -35,9 +35,9 @@ async fn nothing_secret_reaches_a_log_whatever_happens() {
          [[apps]]\nappid = \"{APP}\"\nsecret = \"{APP_SECRET}\""
     );
     let site = Site::with(&servers.settings(&more));
-    let _simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-    let mut gateway = site.start(&["gateway"], "quicklogin gateway: listening on");
-    let mut worker = site.start(&["worker"], "quicklogin worker: consuming");
+    let _simulator = site.simulator();
+    let mut gateway = site.gateway();
+    let mut worker = site.worker();
     let (logins, sim) = (format!("{}/v1/logins", servers.gateway_url()), servers.simulator_url());
     let mut secrets: BTreeSet<String> = [APP_SECRET, KEY, OPENID].map(str::to_owned).into();
     let scripts = json!([

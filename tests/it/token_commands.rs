@@ -28,8 +28,8 @@ impl Running {
              [[platforms]]\nappid = \"{PLATFORM}\"\nsecret = \"{PLATFORM_SECRET}\"\n"
         );
         let site = Site::with(&servers.settings(&apps));
-        let simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-        let worker = site.start(&["worker"], "quicklogin worker: consuming");
+        let simulator = site.simulator();
+        let worker = site.worker();
         let sim = servers.simulator_url();
         let platform = json!({
             "appid": PLATFORM, "secret": PLATFORM_SECRET, "message_token": MESSAGE_TOKEN, "message_key": MESSAGE_KEY,

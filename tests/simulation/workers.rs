@@ -7,7 +7,7 @@ use quicklogin::login::AppId;
 use quicklogin::machine;
 use quicklogin::meters::Meters;
 use quicklogin::store::Store;
-use quicklogin::token::{self, App, AppSecret, Source, Tokens};
+use quicklogin::token::{self, App, KeptSecret, Source, Tokens};
 use quicklogin::wechat::{Client, ClientSettings};
 use quicklogin::worker::{self, Calls, Limits, Stop, Worker};
 use tokio::sync::oneshot;
@@ -156,7 +156,7 @@ fn assemble(world: &Arc<World>, machine: &Arc<SimulatedMachine>, stop: &Stop) ->
     let client = Client::in_process(&settings, wire::wechat_for(world, machine)).expect("good hosts");
     let meters = METERS.get_or_init(Meters::new);
     let app = |app| {
-        let secret = AppSecret::Text("secret".into());
+        let secret = KeptSecret::Text("secret".into());
         let source = match setup.stable_tokens {
             true => Source::Stable { secret, may_force: setup.may_force },
             false => Source::Classic { secret },

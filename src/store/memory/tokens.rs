@@ -30,11 +30,11 @@ impl Memory {
         SharedState { token: state.tokens.get(appid).cloned(), refusal: state.refusals.get(appid).cloned() }
     }
 
-    pub(in crate::store) fn lead_refresh(&self, appid: &AppId, owner: &str, lease: Duration) -> bool {
+    pub(in crate::store) fn lead_refresh(&self, appid: &AppId, leader: &str, lease: Duration) -> bool {
         let leads = &mut self.state().tokens.leads;
-        let mine_or_free = leads.get(appid).is_none_or(|leader| leader == owner);
+        let mine_or_free = leads.get(appid).is_none_or(|leads| leads == leader);
         if mine_or_free {
-            leads.put(appid.clone(), owner.to_owned(), lease);
+            leads.put(appid.clone(), leader.to_owned(), lease);
         }
         mine_or_free
     }
@@ -42,7 +42,7 @@ impl Memory {
     pub(in crate::store) fn share_token(
         &self,
         appid: &AppId,
-        owner: &str,
+        leader: &str,
         token: &SharedToken,
         renewal: Option<&Renewal>,
     ) -> bool {
@@ -53,7 +53,7 @@ impl Memory {
                 state.refresh_tokens.insert(appid.clone(), (platform.clone(), refresh_token.clone()));
             }
         }
-        let leads = state.leads.get(appid).is_some_and(|leader| leader == owner);
+        let leads = state.leads.get(appid).is_some_and(|leads| leads == leader);
         if leads {
             state.leads.remove(appid);
             state.refusals.remove(appid);
@@ -62,9 +62,9 @@ impl Memory {
         leads
     }
 
-    pub(in crate::store) fn end_refresh(&self, appid: &AppId, owner: &str, refusal: Option<&SharedRefusal>) {
+    pub(in crate::store) fn end_refresh(&self, appid: &AppId, leader: &str, refusal: Option<&SharedRefusal>) {
         let state = &mut self.state().tokens;
-        if state.leads.get(appid).is_some_and(|leader| leader == owner) {
+        if state.leads.get(appid).is_some_and(|leads| leads == leader) {
             state.leads.remove(appid);
             if let Some(refusal) = refusal {
                 state.refusals.insert(appid.clone(), refusal.clone());

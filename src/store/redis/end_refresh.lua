@@ -1,4 +1,4 @@
--- Ends a lead without a token. KEYS: refresh, refusal. ARGV: owner, and where the others are to know why: JSON, life ms.
+-- Ends a lead without a token. KEYS: refresh, refusal. ARGV: leader, and where the others are to know why: JSON, life ms.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('DEL', KEYS[1])
   if ARGV[2] then

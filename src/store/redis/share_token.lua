@@ -1,4 +1,4 @@
--- Shares a fresh token and ends the lead. KEYS: token, refresh, refusal, authorizer. ARGV: owner, JSON, life ms, and
+-- Shares a fresh token and ends the lead. KEYS: token, refresh, refusal, authorizer. ARGV: leader, JSON, life ms, and
 -- where WeChat returned a refresh token: its platform, the one it was had with (or nothing), and the new one.
 -- The refresh token goes first, and whoever leads: it has no other home, unless another has brought a newer one.
 if ARGV[4] then
@@ -7,7 +7,7 @@ if ARGV[4] then
     redis.call('HSET', KEYS[4], 'platform', ARGV[4], 'refresh_token', ARGV[6])
   end
 end
--- A refresher that was overtaken shares no token, and answers 0: its token may be the older one.
+-- A leader that was overtaken shares no token, and answers 0: its token may be the older one.
 if redis.call('GET', KEYS[2]) == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
   redis.call('DEL', KEYS[2], KEYS[3])

@@ -63,25 +63,25 @@ impl Redis {
     pub(in crate::store) async fn lead_refresh(
         &self,
         appid: &AppId,
-        owner: &str,
+        leader: &str,
         lease: Duration,
     ) -> Result<bool, StoreAway> {
         let mut call = self.scripts.lead_refresh.on([self.key("refresh", appid.as_str())]);
-        call.arg(owner).arg(ms(lease));
+        call.arg(leader).arg(ms(lease));
         self.run(&call).await
     }
 
     pub(in crate::store) async fn share_token(
         &self,
         appid: &AppId,
-        owner: &str,
+        leader: &str,
         token: &SharedToken,
         renewal: Option<&Renewal>,
     ) -> Result<bool, StoreAway> {
         let life_ms = token.expires_at.saturating_sub(token.fetched_at).max(1);
         let keys = ["token", "refresh", "refusal", "authorizer"].map(|kind| self.key(kind, appid.as_str()));
         let mut call = self.scripts.share_token.on(keys);
-        call.arg(owner).arg(json(&TokenBody::from(token))).arg(life_ms);
+        call.arg(leader).arg(json(&TokenBody::from(token))).arg(life_ms);
         if let Some(Renewal { platform, former, refresh_token }) = renewal {
             let former = former.as_ref().map_or("", Secret::expose);
             call.arg(platform.as_str()).arg(former).arg(refresh_token.expose());
@@ -92,12 +92,12 @@ impl Redis {
     pub(in crate::store) async fn end_refresh(
         &self,
         appid: &AppId,
-        owner: &str,
+        leader: &str,
         refusal: Option<&SharedRefusal>,
     ) -> Result<(), StoreAway> {
         let keys = ["refresh", "refusal"].map(|kind| self.key(kind, appid.as_str()));
         let mut call = self.scripts.end_refresh.on(keys);
-        call.arg(owner);
+        call.arg(leader);
         if let Some(refusal) = refusal {
             call.arg(json(&RefusalBody::from(refusal))).arg(REFUSAL_KEPT_MS);
         }

@@ -3,7 +3,7 @@
 use reqwest::Url;
 
 use crate::store::SharedToken;
-use crate::token::{AppSecret, TokenFault, Tokens};
+use crate::token::{KeptSecret, TokenFault, Tokens};
 use crate::wechat::{Fault, TokenReply};
 
 /// Where a token server is, and what it is asked with.
@@ -12,7 +12,7 @@ pub struct TokenServer {
     /// The address, `{appid}` filled in.
     pub url: Url,
     /// Sent as `Authorization: Bearer …`.
-    pub bearer: Option<AppSecret>,
+    pub bearer: Option<KeptSecret>,
 }
 
 impl TokenServer {
@@ -25,7 +25,7 @@ impl TokenServer {
 
 impl Tokens {
     pub(super) async fn ask_token_server(&self, server: &TokenServer) -> Result<SharedToken, TokenFault> {
-        let bearer = server.bearer.as_ref().map(AppSecret::read).transpose().map_err(TokenFault::NoSecret)?;
+        let bearer = server.bearer.as_ref().map(KeptSecret::read).transpose().map_err(TokenFault::NoSecret)?;
         let host = server.host();
         match self.0.parts.client.external_token(&server.url, bearer.as_ref()).await {
             Ok(TokenReply::Granted(grant)) => Ok(self.shared_from_now(grant.access_token, grant.expires_in_s)),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::clock;
 use crate::login::AppId;
 use crate::store::{FoundKey, KeyKind, RedisSettings};
-use crate::token::AppSecret;
+use crate::token::KeptSecret;
 use crate::wechat::AccessToken;
 
 /// What is taken for a token at the end of a value that some codec has written: WeChat's are above 100 characters.
@@ -33,7 +33,7 @@ pub enum KeyName {
     /// A text in which `{appid}` stands for the appid.
     Template(String),
     /// PowerWeChat's: it goes by the MD5 of appid and AppSecret.
-    PowerWechat(AppSecret),
+    PowerWechat(KeptSecret),
 }
 
 /// What another system writes.
@@ -71,7 +71,7 @@ impl Preset {
     pub fn key(
         self,
         prefix: Option<&str>,
-        secret: Option<AppSecret>,
+        secret: Option<KeptSecret>,
         redis: Option<RedisSettings>,
     ) -> Result<ExternalKey, &'static str> {
         let template = |own: &str, rest: &str| KeyName::Template(format!("{}{rest}", prefix.unwrap_or(own)));
@@ -162,7 +162,7 @@ mod tests {
         "92_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_abcdefghijklmnopqrstuvwxyz0123456789";
 
     fn key(preset: Preset) -> ExternalKey {
-        let secret = AppSecret::Text("0123456789abcdef0123456789abcdef".into());
+        let secret = KeptSecret::Text("0123456789abcdef0123456789abcdef".into());
         preset.key(None, Some(secret), None).expect("a good preset")
     }
 

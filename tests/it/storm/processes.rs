@@ -35,9 +35,9 @@ impl Processes {
              worker.drain_s = {DRAIN_S}\nresult.ttl_s = {}\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"",
             keep.as_secs()
         )));
-        let simulator = site.start(&["simulate"], "quicklogin simulator: a WeChat for");
-        let gateway = Mutex::new(site.start(&["gateway"], "quicklogin gateway: listening on"));
-        let workers = [(); WORKERS].map(|()| Mutex::new(site.start(&["worker"], "quicklogin worker: consuming")));
+        let simulator = site.simulator();
+        let gateway = Mutex::new(site.gateway());
+        let workers = [(); WORKERS].map(|()| Mutex::new(site.worker()));
         Arc::new(Self { workers, gateway, _simulator: simulator, site: Mutex::new(site), servers, broker })
     }
 

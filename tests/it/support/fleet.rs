@@ -21,7 +21,7 @@ use quicklogin::ops::Readiness;
 use quicklogin::queue::{Queue, RabbitSettings};
 use quicklogin::simulator::{AppChange, Mint, Minted, Simulator, SimulatorOptions};
 use quicklogin::store::{RedisSettings, Store};
-use quicklogin::token::{self, App, AppSecret, Source, Tokens};
+use quicklogin::token::{self, App, KeptSecret, Source, Tokens};
 use quicklogin::traceparent::Traceparent;
 use quicklogin::wechat::push::MessageKeys;
 use quicklogin::wechat::{Client, ClientSettings};
@@ -59,7 +59,7 @@ pub(crate) struct Plan {
     pub(crate) slots: usize,
     pub(crate) apps: Vec<(&'static str, &'static str)>,
     /// Where an app's token comes from.
-    pub(crate) source: fn(&AppId, AppSecret) -> Source,
+    pub(crate) source: fn(&AppId, KeptSecret) -> Source,
     pub(crate) limits: Limits,
     /// Bound on a call of WeChat's.
     pub(crate) call_timeout: Duration,
@@ -257,7 +257,7 @@ impl Fleet {
         let client = Client::new(&settings).expect("a client");
         let app = |(appid, secret): &(&str, &str)| {
             let appid = app_id(appid);
-            let source = (self.plan.source)(&appid, AppSecret::Text((*secret).into()));
+            let source = (self.plan.source)(&appid, KeptSecret::Text((*secret).into()));
             App { appid, source }
         };
         let apps = self.plan.apps.iter().map(app).collect();

@@ -16,13 +16,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::support::amqp::{Outcome, Publisher};
 use crate::support::fleet::{APP, SECRET, eventually, request};
 use crate::support::process::{Process, free_port};
-use crate::support::program::{Servers, Site};
+use crate::support::program::{Servers, Site, app};
 use crate::support::rabbit::{Broker, Depth};
 use crate::support::redis::Redis;
 
 /// No stop point: WeChat has the request, and has not answered.
 pub(crate) const ASKING: &str = "Asking";
-const CONSUMING: &str = "quicklogin worker: consuming";
 
 pub(crate) struct Line {
     pub(crate) servers: Servers,
@@ -59,8 +58,7 @@ impl Line {
     async fn between(own_broker: Option<Broker>, redis: Redis, more: &str) -> Self {
         let vhost = own_broker.as_ref().unwrap_or_else(|| Broker::shared()).vhost();
         let servers = Servers { vhost, redis, wechat_port: free_port(), gateway_port: free_port() };
-        let app = format!("{more}\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"");
-        let site = Site::with(&servers.settings(&app));
+        let site = Site::with(&servers.settings(&format!("{more}\n{}", app(APP, SECRET))));
         let simulator = Simulator::new(&SimulatorOptions { latency_ms: 5, ..SimulatorOptions::default() });
         simulator.put_app(AppChange::new(APP, SECRET)).expect("a good app");
         let stop = CancellationToken::new();
@@ -76,7 +74,7 @@ impl Line {
 
     /// The same, with these variables.
     pub(crate) fn worker_with(&self, variables: &[(&str, &str)]) -> Process {
-        self.site.start_with(&["worker"], variables, CONSUMING)
+        self.site.worker_with(variables)
     }
 
     /// The same, and the URL of its own /readyz and /metrics.

@@ -17,6 +17,8 @@ use crate::support::redis::Redis;
 const QUICKLOGIN: &str = env!("CARGO_BIN_EXE_quicklogin");
 /// A process is up, or down, in this time, on a busy machine too.
 const SOON: Duration = Duration::from_secs(20);
+/// What a gateway says that can be asked, also one that is served with all else.
+pub(crate) const LISTENING: &str = "quicklogin gateway: listening on";
 
 /// A folder with settings, and the processes that were started from it.
 pub(crate) struct Site {
@@ -89,6 +91,26 @@ impl Site {
         process
     }
 
+    /// A worker, when it is consuming.
+    pub(crate) fn worker(&self) -> Process {
+        self.worker_with(&[])
+    }
+
+    /// The same, with these variables.
+    pub(crate) fn worker_with(&self, variables: &[(&str, &str)]) -> Process {
+        self.start_with(&["worker"], variables, "quicklogin worker: consuming")
+    }
+
+    /// A gateway, when it is listening.
+    pub(crate) fn gateway(&self) -> Process {
+        self.start(&["gateway"], LISTENING)
+    }
+
+    /// A simulator, when it knows its apps.
+    pub(crate) fn simulator(&self) -> Process {
+        self.start(&["simulate"], "quicklogin simulator: a WeChat for")
+    }
+
     /// All that was said by all that was started.
     pub(crate) fn logs(&self) -> String {
         self.log_files().iter().map(|path| fs::read_to_string(path).expect("a log is text")).collect()
@@ -135,6 +157,11 @@ impl Servers {
     pub(crate) fn simulator_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.wechat_port)
     }
+}
+
+/// Settings of an app.
+pub(crate) fn app(appid: &str, secret: &str) -> String {
+    format!("[[apps]]\nappid = \"{appid}\"\nsecret = \"{secret}\"\n")
 }
 
 /// What is answered, as JSON; null where it is none.

@@ -1,0 +1,105 @@
+//! When an app is stopped, and all of them, and when they are asked for again.
+
+use super::*;
+use crate::login::WechatAnswer;
+use crate::verdict::StopCause;
+
+fn refused(errcode: i64) -> Result<Reply, Fault> {
+    Ok(Reply::Refused(WechatAnswer { errcode, errmsg: "text".into(), rid: None }))
+}
+
+const NO_PROBES: Probes<'_> = Probes { app: None, wechat: None };
+
+fn app() -> AppId {
+    AppId::try_from("wx1").expect("a good appid")
+}
+
+fn hear(calls: &AppCalls, errcode: i64) {
+    calls.hear(&app(), &refused(errcode), &NO_PROBES, &Meters::new());
+}
+
+fn stopped_by(calls: &AppCalls) -> Option<i64> {
+    calls.permit().err().map(|(stopped, _)| stopped.errcode())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_refusal_three_times_in_a_row_stops_an_app() {
+    for errcode in [48001, 50004, 61007, 45011, 45009] {
+        let calls = AppCalls::default();
+        for _ in 0..2 {
+            hear(&calls, errcode);
+        }
+        assert_eq!(stopped_by(&calls), None);
+        hear(&calls, errcode);
+        assert_eq!(stopped_by(&calls), Some(errcode));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_single_codes_stop_nothing() {
+    let calls = AppCalls::default();
+    for errcode in [48001, 48004, 61003, 40097, 40097, 40097, 40001, 40001, 40001, -1, -1, -1, 47001, 47001, 47001] {
+        hear(&calls, errcode);
+    }
+    for errcode in [45011, 45011, 40029, 45011, 45011, 40029] {
+        hear(&calls, errcode);
+    }
+    assert_eq!(stopped_by(&calls), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_probe_after_each_pause_finds_out_when_it_is_mended() {
+    let (calls, meters) = (AppCalls::default(), Meters::new());
+    for _ in 0..200 {
+        hear(&calls, 48001);
+    }
+    let mut pauses = Vec::new();
+    for _ in 0..7 {
+        let Err((_, left)) = calls.permit() else { panic!("it is stopped") };
+        pauses.push(left);
+        tokio::time::advance(left).await;
+        let Ok(probes @ Probes { app: Some(_), .. }) = calls.permit() else { panic!("one may probe") };
+        assert_eq!(stopped_by(&calls), Some(48001), "and only one");
+        calls.hear(&app(), &refused(48001), &probes, &meters);
+    }
+    assert!(pauses[0] <= Duration::from_secs(1), "two hundred in flight count once: {pauses:?}");
+    assert!(pauses[6] >= Duration::from_secs(15) && pauses[6] <= Duration::from_secs(30), "{pauses:?}");
+    tokio::time::advance(Duration::from_secs(30)).await;
+    let Ok(probes @ Probes { app: Some(_), .. }) = calls.permit() else { panic!("one may probe") };
+    calls.hear(&app(), &refused(40029), &probes, &meters);
+    drop(probes);
+    assert!(matches!(calls.permit(), Ok(Probes { app: None, wechat: None })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_wechat_is_away_one_asks_for_all_apps() {
+    let (calls, meters) = (Calls::default(), Meters::new());
+    let (one, other) = (calls.of(&app()), calls.of(&AppId::try_from("wx2").expect("a good appid")));
+    let away: [Result<Reply, Fault>; 4] = [
+        refused(-1),
+        Err(Fault::Busy(502)),
+        Err(Fault::Unreachable("refused".into())),
+        Err(Fault::Unheard("cut".into())),
+    ];
+    for answer in away.iter().cycle().take(19) {
+        one.hear(&app(), answer, &NO_PROBES, &meters);
+    }
+    assert!(other.permit().is_ok(), "one more");
+    one.hear(&app(), &away[3], &NO_PROBES, &meters);
+    let Err((stopped, left)) = other.permit() else { panic!("all are stopped") };
+    assert_eq!(stopped.cause, StopCause::Away);
+    tokio::time::advance(left).await;
+    for _ in 0..9 {
+        let Ok(probes @ Probes { wechat: Some(_), .. }) = other.permit() else { panic!("one may probe") };
+        let Err((_, left)) = one.permit() else { panic!("and only one") };
+        assert_eq!(left, Duration::ZERO);
+        other.hear(&app(), &away[0], &probes, &meters);
+        drop(probes);
+        let Err((_, left)) = one.permit() else { panic!("not yet") };
+        assert!(left <= Duration::from_secs(1), "{left:?}");
+        tokio::time::advance(left).await;
+    }
+    let Ok(probes) = other.permit() else { panic!("one may probe") };
+    other.hear(&app(), &refused(40029), &probes, &meters);
+    assert!(one.permit().is_ok(), "any answer will do");
+}
