@@ -30,18 +30,17 @@ use self::processes::Processes;
 use self::schedule::Weather;
 
 /// In the plain suite.
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 15;
 const SECONDS_OF_GUSTS: u64 = 12;
 /// Results stay so much longer than the storm.
 const ACCOUNTING: Duration = Duration::from_secs(900);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by scripts/storm; its account does not come out even in every weather yet"]
 async fn nothing_is_lost_in_a_storm() {
     let length = Duration::from_secs(number("QUICKLOGIN_STORM_SECONDS").unwrap_or(SECONDS));
     let account = storm(Weather::Storm, length, 1500).await;
     assert_eq!((account.lost, account.dead, account.queued), (0, 0, 0));
-    assert!(account.succeeded * 2 > account.confirmed, "a storm, and not the end of the world");
+    assert!(account.succeeded * 10 > account.confirmed * 8, "a storm, and not the end of the world");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,6 +32,7 @@ pub(super) struct Happened {
 pub(super) struct Drained {
     /// None: by a signal, or not in time.
     pub(super) code: Option<i32>,
+    /// Nothing where it ended well.
     pub(super) last_lines: String,
 }
 
@@ -59,7 +60,9 @@ impl Happened {
 }
 
 impl Processes {
+    /// One fault after the other, also where a busy machine makes one last longer than planned.
     fn suffer(&self, planned: &Planned, handle: &Handle) -> Option<Drained> {
+        let _alone = self.alone_with(planned.fault.victim());
         match planned.fault.victim() {
             Victim::Worker(worker) if planned.fault == Fault::WorkerDrained(worker) => return Some(self.drain(worker)),
             Victim::Worker(worker) => self.hurt_worker(worker, planned),
@@ -176,7 +179,9 @@ async fn clear_moods(url: &str) {
 pub(super) fn stop(process: &mut Process) -> Drained {
     process.terminate();
     let ended = process.end_within(DRAINED_WITHIN);
-    Drained { code: ended.and_then(|status| status.code()), last_lines: last_lines(&process.said()) }
+    let code = ended.and_then(|status| status.code());
+    let last_lines = if code == Some(0) { String::new() } else { last_lines(&process.said()) };
+    Drained { code, last_lines }
 }
 
 fn last_lines(said: &str) -> String {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::storm::faults::{self, Drained};
-use crate::storm::schedule::WORKERS;
+use crate::storm::schedule::{Victim, WORKERS};
 use crate::support::fleet::{APP, SECRET};
 use crate::support::process::{Process, free_port};
 use crate::support::program::{Servers, Site};
@@ -22,6 +22,8 @@ pub(super) struct Processes {
     site: Mutex<Site>,
     pub(super) servers: Servers,
     pub(super) broker: Broker,
+    /// Held by a fault for as long as it lasts; a worker is held by itself.
+    hurting: [Mutex<()>; 4],
 }
 
 impl Processes {
@@ -38,7 +40,20 @@ impl Processes {
         let simulator = site.simulator();
         let gateway = Mutex::new(site.gateway());
         let workers = [(); WORKERS].map(|()| Mutex::new(site.worker()));
-        Arc::new(Self { workers, gateway, _simulator: simulator, site: Mutex::new(site), servers, broker })
+        let (site, hurting) = (Mutex::new(site), Default::default());
+        Arc::new(Self { workers, gateway, _simulator: simulator, site, servers, broker, hurting })
+    }
+
+    /// For one fault at a time.
+    pub(super) fn alone_with(&self, victim: Victim) -> Option<MutexGuard<'_, ()>> {
+        let number = match victim {
+            Victim::Worker(_) => return None,
+            Victim::Broker => 0,
+            Victim::Store => 1,
+            Victim::Gateway => 2,
+            Victim::Wechat => 3,
+        };
+        Some(locked(&self.hurting[number]))
     }
 
     /// Another one of these. RabbitMQ or Redis may be away, so nothing is waited for.
