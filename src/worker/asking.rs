@@ -186,11 +186,12 @@ impl Asking<'_> {
         let mut leased_until = self.leased_until;
         let fetched = tokio::select! {
             biased;
-            fetched = fetching => fetched,
+            // Before a token that is at hand: a code that is asked now is spent, and its answer might not be heard.
             () = self.hard.cancelled() => {
                 self.give_back().await;
                 return None;
             }
+            fetched = fetching => fetched,
             never = self.keep_claim(&mut leased_until) => match never {},
         };
         self.leased_until = leased_until;
