@@ -156,11 +156,12 @@ impl Asking<'_, '_> {
         };
         let fetched = tokio::select! {
             biased;
-            fetched = fetching => fetched,
+            // Before a token that is at hand: a code that is asked now is spent, and its answer might not be heard.
             () = self.hard.cancelled() => {
                 self.lease.give_back(self.history).await;
                 return None;
             }
+            fetched = fetching => fetched,
             never = self.lease.keep(self.history.asked) => match never {},
         };
         if fetched.is_ok() && self.refused.take().is_some() {

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quicklogin::simulator::{Step, Then};
+use quicklogin::login::LoginRequest;
+use quicklogin::simulator::{Mint, Step, Then};
+use quicklogin::store::Claim;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::fleet::eventually;
+use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
 use crate::support::line::{Line, Tap};
 use crate::support::process::Process;
 use crate::support::rabbit::Broker;
@@ -178,4 +180,34 @@ async fn a_rolling_restart_under_load_costs_nothing() {
     let taps = load.await.expect("a load does not panic");
     assert!(taps.len() > 50, "{}", taps.len());
     line.all_succeed_asked_once(&taps).await;
+}
+
+/// A login that somebody else has claimed, in the hand of the only worker, becomes free just after the hard stop.
+async fn freed_after_the_hard_stop(fleet: &mut Fleet, login: &LoginRequest) {
+    let (store, id, minute) = (fleet.store.clone(), &login.request_id, Duration::from_secs(60));
+    let claim = store.claim(id, "another", minute, minute).await.expect("the store answers");
+    let Claim::Mine(claimed) = claim else { panic!("nobody else knows it: {claim:?}") };
+    fleet.publish(login).await;
+    let in_hand = async || fleet.meters.render().contains("quicklogin_logins_in_hand 1\n");
+    eventually("it waits for the other one", in_hand).await;
+    let freed = async {
+        sleep(Duration::from_millis(200)).await;
+        store.release(id, &claimed, 0, false).await.expect("the store answers");
+    };
+    tokio::join!(fleet.stop_worker_hard(), freed);
+}
+
+#[tokio::test]
+async fn after_the_hard_stop_no_code_is_asked_any_more() {
+    for ground in [Ground::Embedded, Ground::RabbitAndRedis] {
+        let mut fleet = Plan::on(ground).start().await;
+        let first = fleet.login(&fleet.tap().code).await;
+        assert_eq!(first.outcome.as_str(), "succeeded", "and the worker has a token at hand");
+        let login = request(&fleet.tap_with(&Mint::of(APP).script([Step::normal().late_ms(1200)])).code);
+        freed_after_the_hard_stop(&mut fleet, &login).await;
+        assert_eq!(fleet.asked_for_phones(), 1, "{ground:?}: its answer would come too late");
+        fleet.add_worker();
+        let result = fleet.result(&login.request_id).await;
+        assert_eq!((result.outcome.as_str(), result.attempts), ("succeeded", 1), "{ground:?}");
+    }
 }

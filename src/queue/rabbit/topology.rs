@@ -63,7 +63,7 @@ impl Part {
             }
             Self::DeadLetters => declare_queue(channel, &settings.dead_queue, passive, dead_letters(settings)).await,
             Self::Requests => declare_queue(channel, &settings.queue, passive, requests(settings)).await,
-            Self::Results => declare_queue(channel, &settings.results_queue, passive, quorum()).await,
+            Self::Results => declare_queue(channel, &settings.results_queue, passive, results()).await,
         }
     }
 }
@@ -116,6 +116,14 @@ fn dead_letters(settings: &RabbitSettings) -> FieldTable {
     arguments
 }
 
+/// Holds each result until it is written, however often the workers that wait for Redis with it in hand are stopped:
+/// RabbitMQ 4 would drop it for good after 20 times.
+fn results() -> FieldTable {
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NO_LIMIT));
+    arguments
+}
+
 /// Refuses publishes when full; what is rejected or delivered too often goes to the dead letters, at least once.
 fn requests(settings: &RabbitSettings) -> FieldTable {
     let mut arguments = quorum();
@@ -128,4 +136,15 @@ fn requests(settings: &RabbitSettings) -> FieldTable {
     arguments.insert("x-dead-letter-routing-key".into(), text(&settings.dead_queue));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_was_handed_over_may_come_back_any_number_of_times() {
+        let limit = results().inner().get("x-delivery-limit").cloned();
+        assert_eq!(limit, Some(AMQPValue::LongLongInt(NO_LIMIT)), "none is one of 20 in RabbitMQ 4");
+    }
 }
