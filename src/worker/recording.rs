@@ -1,6 +1,9 @@
 //! From conclusion to result: written whatever it takes, told once.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::sleep;
 use tracing::{debug, error, info};
 
 use crate::clock;
@@ -11,11 +14,14 @@ use crate::store::{Claimed, FinishedResult, Recorded};
 use crate::worker::walk::Walk;
 use crate::worker::{WORN_OUT, Worker, store_away};
 
+/// So long after the hard stop the store alone is tried: it is there, as a rule, and takes a moment.
+const FOR_THE_STORE: Duration = Duration::from_millis(250);
+
 impl Walk<'_> {
     /// Writes the login's outcome, and says what is to become of its delivery.
     pub(super) async fn finish(&self, claimed: &Claimed, outcome: Outcome) -> Settlement {
         let result = self.result(outcome);
-        let Some(recorded) = self.record(&result, claimed).await else { return Settlement::Requeue };
+        let recorded = self.record(&result, claimed).await;
         match recorded {
             Recorded::Written => self.tell(&result),
             Recorded::Kept | Recorded::NotMine => debug!(request_id = %self.login.id, "concluded by somebody else"),
@@ -45,19 +51,22 @@ impl Walk<'_> {
     }
 
     /// Writes the result, however long that takes: an answer of WeChat's cannot be had again. A worker that has to stop
-    /// meanwhile hands it over. None: it could not do that either.
-    async fn record(&self, result: &LoginResult, claimed: &Claimed) -> Option<Recorded> {
+    /// meanwhile hands it over; where it cannot do that either, it tries to write it as long as it is there.
+    async fn record(&self, result: &LoginResult, claimed: &Claimed) -> Recorded {
         let finished = self.worker.finished(result);
         let held = Held(result);
+        let handing_over = async {
+            self.hard.cancelled().await;
+            sleep(FOR_THE_STORE).await;
+            self.worker.hand_over(&result.request_id, claimed, finished.json.clone()).await
+        };
         let recorded = tokio::select! {
             biased;
             recorded = self.worker.write(&result.request_id, claimed, &finished) => recorded,
-            () = self.hard.cancelled() => {
-                self.worker.hand_over(&result.request_id, claimed, finished.json.clone()).await?
-            }
+            Some(recorded) = handing_over => recorded,
         };
         std::mem::forget(held);
-        Some(recorded)
+        recorded
     }
 
     /// Keeps in mind that the result is written, counts it, and logs it.

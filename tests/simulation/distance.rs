@@ -32,7 +32,7 @@ enum Way {
 impl Distance for Road {
     fn there(&self, verb: &'static str, key: &(dyn Display + Sync)) -> BoxFuture<'static, bool> {
         let (way, key) = (self.throw(), key.to_string());
-        self.tell(&key, &way);
+        self.tell(verb, &key, &way);
         let (world, machine) = (Arc::clone(&self.world), Arc::clone(&self.machine));
         Box::pin(async move {
             let arrives = go(&way).await;
@@ -48,7 +48,7 @@ impl Distance for Road {
         let became = word(verb, answer);
         self.world.carried_out(&self.machine, verb, &key, became);
         let way = self.world.takes(verb).map_or_else(|| self.throw(), Way::After);
-        self.tell(&key, &way);
+        self.tell(verb, &key, &way);
         let (world, machine) = (Arc::clone(&self.world), Arc::clone(&self.machine));
         Box::pin(async move {
             let arrives = go(&way).await;
@@ -62,9 +62,9 @@ impl Distance for Road {
 
 impl Road {
     /// Whoever loses something on its way has trouble from now on, and not only when it is noticed.
-    fn tell(&self, key: &str, way: &Way) {
+    fn tell(&self, verb: &str, key: &str, way: &Way) {
         if matches!(way, Way::Lost(_) | Way::After(500..)) {
-            self.world.ledger().trouble_with_store(key);
+            self.world.ledger().trouble_with_store(verb, key);
         }
     }
 

@@ -49,11 +49,12 @@ fn a_login_that_pauses_for_long_keeps_its_claim_and_casts_no_doubt() {
 #[test]
 fn a_login_that_comes_while_a_probe_asks_for_a_token_takes_what_that_brings() {
     let happenings = vec![tokens(Step::errcode(40243), 1000)];
-    let plan = Plan::calm();
-    // As many fresh logins come at once when all is well.
-    let setup = Setup { workers: 3, ..plan.setup };
-    let story = kept(Plan { logins: vec![PlannedLogin::at(10)], happenings, setup, ..plan });
+    let logins = [10, 5000, 5001, 5002].map(PlannedLogin::at).into();
+    let story = kept(Plan { logins, happenings, ..Plan::calm() });
     assert!(story.contains("login 0 has its result: token_unavailable, attempts 0"), "{story}");
+    for login in 1..=3 {
+        assert!(story.contains(&format!("login {login} has its result: succeeded, attempts 1")), "{story}");
+    }
 }
 
 #[test]
@@ -63,4 +64,12 @@ fn a_login_that_comes_while_a_probe_asks_for_its_app_waits_for_what_that_finds()
     let setup = Setup { workers: 3, ..plan.setup };
     let story = kept(Plan { logins: (1..=12).map(|at| not_served(at * 60)).collect(), setup, ..plan });
     assert!(story.contains("not_allowed, attempts 0"), "an app was stopped: {story}");
+}
+
+#[test]
+fn an_answer_that_comes_after_the_hard_stop_is_written_while_the_store_is_there() {
+    let login = PlannedLogin { script: vec![Step::normal().late_ms(300)], ..PlannedLogin::at(10) };
+    let stop = Happening::Stop { worker: 0, drain: 100 };
+    let story = kept(Plan { logins: vec![login], happenings: vec![(100, stop)], ..Plan::calm() });
+    assert!(story.contains("login 0 has its result: succeeded, attempts 1"), "{story}");
 }

@@ -24,8 +24,6 @@ pub(crate) struct Login {
     pub(crate) code: String,
     pub(crate) phone: String,
     pub(crate) tapped_at: u64,
-    /// Whether the queue has taken one of its copies.
-    pub(crate) accepted: bool,
     /// When its time is up, where that does not depend on when it is delivered.
     pub(crate) time_up: Option<u64>,
     /// When it is to have its result at the latest.
@@ -36,7 +34,13 @@ pub(crate) struct Login {
     pub(crate) results: Vec<Told>,
     /// Those that had the right to ask for it at some time.
     pub(crate) claimed_by: Vec<Arc<SimulatedMachine>>,
-    /// A verb about it, or its answer, was lost.
+    /// How many of its copies the queue has taken.
+    pub(crate) copies: usize,
+    /// When it was claimed first.
+    pub(crate) claimed_at: Option<u64>,
+    /// A claim of it, or the answer to that, was lost or late.
+    pub(crate) claim_trouble: bool,
+    /// Another verb about it, or its answer, was.
     pub(crate) store_trouble: bool,
 }
 
@@ -58,6 +62,7 @@ pub(crate) struct Asking {
     /// The answer has come to the machine, heard or not.
     pub(crate) answer_is_there: bool,
     pub(crate) end: Option<End>,
+    pub(crate) ended: Option<u64>,
 }
 
 /// How an asking ended, for the worker.
@@ -80,9 +85,11 @@ impl Ledger {
         key.strip_prefix("login-").map(|number| number.parse().expect("ids are made here"))
     }
 
-    pub(crate) fn trouble_with_store(&mut self, key: &str) {
+    pub(crate) fn trouble_with_store(&mut self, verb: &str, key: &str) {
         if let Some(login) = self.login_of(key) {
-            self.logins[login].store_trouble = true;
+            let login = &mut self.logins[login];
+            let trouble = if verb == "claim" { &mut login.claim_trouble } else { &mut login.store_trouble };
+            *trouble = true;
         }
     }
 
@@ -92,6 +99,11 @@ impl Ledger {
 }
 
 impl Login {
+    /// Whether the queue has taken responsibility for it.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.copies > 0
+    }
+
     pub(crate) fn result(&self) -> Option<&Told> {
         self.results.last()
     }

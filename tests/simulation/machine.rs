@@ -43,7 +43,8 @@ struct State {
     asleep: Vec<Waker>,
     /// From when to when it was frozen; the last may not be over.
     frozen: Vec<(u64, Option<u64>)>,
-    was_killed: bool,
+    has_crashed: bool,
+    stopped_hard: Option<u64>,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +116,18 @@ impl SimulatedMachine {
         self.state().condition == Condition::Gone
     }
 
-    /// Whether it crashed, or was stopped hard.
-    pub(crate) fn was_killed(&self) -> bool {
-        self.state().was_killed
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.state().has_crashed
     }
 
-    pub(crate) fn kill(&self) {
-        self.state().was_killed = true;
+    /// When its worker was stopped hard.
+    pub(crate) fn stopped_hard(&self) -> Option<u64> {
+        self.state().stopped_hard
+    }
+
+    pub(crate) fn is_stopped_hard(&self) {
+        let now = self.world().now();
+        self.state().stopped_hard.get_or_insert(now);
     }
 
     /// Whether it was frozen at some time since then.
@@ -146,7 +152,7 @@ impl SimulatedMachine {
                 });
             }
             (Doom::Crash, _) => {
-                state.was_killed = true;
+                state.has_crashed = true;
                 drop(state);
                 self.world().note(Event::Crashes(self.name));
                 self.end();

@@ -201,6 +201,14 @@ impl Plan {
         self.happenings.is_empty() && no_scripts && self.setup.skew_ms == 0 && rates.iter().all(|rate| *rate == 0)
     }
 
+    /// Whether verbs of the store may take long.
+    pub(crate) fn has_store_trouble(&self) -> bool {
+        let outage = |happening: &Happening| {
+            matches!(happening, Happening::StoreAway { .. } | Happening::Partition { .. } | Happening::Slow { .. })
+        };
+        self.rates.store_lost + self.rates.store_slow > 0 || self.happenings.iter().any(|(_, one)| outage(one))
+    }
+
     /// Whether WeChat is to do this at some time.
     pub(crate) fn scripts(&self, is_it: impl Fn(&Then) -> bool) -> bool {
         let scripts = self.logins.iter().flat_map(|login| &login.script);

@@ -11,13 +11,15 @@ use quicklogin::queue::Queue;
 use quicklogin::simulator::Then;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{End, Ledger, Login, Told};
+use crate::ledger::{Asking, End, Ledger, Login, Told};
 use crate::machine::SimulatedMachine;
 use crate::plan::{Kind, Plan, PlannedLogin};
 use crate::world::World;
 
 /// The product's own: a lease outlasts a call by this much.
 const LEASE_MARGIN_MS: u64 = 1500;
+/// The product's own: what is done within this after a hard stop is done.
+const LAST_WORDS_MS: u64 = 1000;
 /// WeChat's own: a code lives so long from the tap.
 const CODE_LIVES_MS: u64 = 300_000;
 /// Between a look at the clock and what is done then, where the store is as it should be.
@@ -82,11 +84,27 @@ pub(crate) fn on_asking(world: &World, login: usize, machine: &Arc<SimulatedMach
     broken.into_iter().for_each(|what| world.complain(Some(login), what));
 }
 
+/// A worker has written a result.
+pub(crate) fn on_writing(world: &World, login: usize, machine: &SimulatedMachine, verb: &str) {
+    let others = {
+        let ledger = world.ledger();
+        let mine = ledger.leases.get(&(machine.name, login)).copied();
+        let others = ledger.leases.iter().filter(|((name, of), since)| {
+            *of == login && (verb == "record_unclaimed" || *name != machine.name && Some(**since) > mine)
+        });
+        others.map(|((name, _), _)| *name).collect::<Vec<_>>()
+    };
+    let succeeded = world.succeeded(login);
+    for other in others.into_iter().filter(|_| !succeeded) {
+        world.complain(Some(login), format!("{} writes a failure for what {other} has claimed", machine.name));
+    }
+}
+
 /// A worker hears no more of an asking.
 pub(crate) fn on_giving_up(world: &World, machine: &SimulatedMachine, asking: usize) {
     let asking_is_lost = {
         let ledger = world.ledger();
-        ledger.askings[asking].answer_is_there && machine.is_running() && !machine.was_killed()
+        ledger.askings[asking].answer_is_there && machine.is_running() && machine.stopped_hard().is_none()
     };
     if asking_is_lost {
         world.complain(None, format!("{} gives up asking {asking}, whose answer is there", machine.name));
@@ -142,9 +160,15 @@ fn wrong(world: &World, ledger: &Ledger, index: usize, told: &Told) -> Option<St
 /// Whether an answer may have been missed, as far as workers can tell.
 fn may_doubt(ledger: &Ledger, index: usize) -> bool {
     let login = &ledger.logins[index];
-    let hurt = |machine: &Arc<SimulatedMachine>| machine.was_killed() || machine.was_frozen_since(0);
     let was_missed = ledger.askings_of(index).any(|asking| asking.was_missed());
-    was_missed || login.store_trouble || login.claimed_by.iter().any(hurt)
+    // A claim whose answer was lost is made again; only somebody else can take it for one that has run out.
+    let was_overtaken = login.claim_trouble && login.copies > 1;
+    was_missed || was_overtaken || login.store_trouble || login.claimed_by.iter().any(is_hurt)
+}
+
+/// Whether a claim of this machine's may have run out. A hard stop gives claims back.
+fn is_hurt(machine: &Arc<SimulatedMachine>) -> bool {
+    machine.has_crashed() || machine.was_frozen_since(0)
 }
 
 /// When everything is over.
@@ -153,6 +177,7 @@ pub(crate) fn at_the_end(world: &World) {
     let ledger = world.ledger();
     for (index, login) in ledger.logins.iter().enumerate() {
         broken.extend(missing(login).map(|what| (Some(index), what)));
+        broken.extend(late(&world.plan, login).map(|what| (Some(index), what)));
         broken.extend(lost(&ledger, index).map(|what| (Some(index), what)));
         if (world.plan.is_calm() || login.is_probe) && login.kind == Kind::Good {
             broken.extend(unwell(&ledger, index).map(|what| (Some(index), what)));
@@ -165,7 +190,7 @@ pub(crate) fn at_the_end(world: &World) {
 
 /// Every login that was accepted has its result in time.
 fn missing(login: &Login) -> Option<String> {
-    if !login.accepted {
+    if !login.is_accepted() {
         return None;
     }
     match login.results.first() {
@@ -177,12 +202,32 @@ fn missing(login: &Login) -> Option<String> {
     }
 }
 
-/// What WeChat has given, and a worker heard that was not killed, is there.
+/// A login that somebody had in hand in time, and to whom nothing happened, is not kept waiting beyond its time.
+fn late(plan: &Plan, login: &Login) -> Option<String> {
+    let (time_up, told, claimed_at) = (login.time_up?, login.results.first()?, login.claimed_at?);
+    let troubled = login.claim_trouble || login.store_trouble || login.claimed_by.iter().any(is_troubled);
+    let due_at = time_up.max(claimed_at) + plan.setup.skew_ms + plan.setup.timeout_ms + 2 * A_MOMENT_MS;
+    let is_late = !troubled && told.at > due_at;
+    is_late.then(|| format!("it has its result at {}, and its time was up at {time_up}", told.at))
+}
+
+/// Whether something came between this machine and what it had in hand.
+fn is_troubled(machine: &Arc<SimulatedMachine>) -> bool {
+    is_hurt(machine) || machine.stopped_hard().is_some()
+}
+
+/// What WeChat has given, and a worker heard that had the time to write it, is there.
 fn lost(ledger: &Ledger, index: usize) -> Option<String> {
-    let heard =
-        ledger.askings_of(index).find(|asking| asking.end == Some(End::Phone) && !asking.machine.was_killed())?;
-    let succeeded = ledger.logins[index].succeeded();
-    (!succeeded).then(|| format!("{} heard its phone number, and it is lost", heard.machine.name))
+    let login = &ledger.logins[index];
+    let had_time = |asking: &&Asking| match (asking.machine.stopped_hard(), asking.ended) {
+        _ if asking.machine.has_crashed() => false,
+        (Some(_), _) if login.store_trouble || asking.machine.was_frozen_since(0) => false,
+        (Some(stopped), Some(heard)) => heard + A_MOMENT_MS < stopped + LAST_WORDS_MS,
+        _ => true,
+    };
+    let mut heard = ledger.askings_of(index).filter(|asking| asking.end == Some(End::Phone));
+    let heard = heard.find(had_time).filter(|_| !login.succeeded())?;
+    Some(format!("{} heard its phone number, and it is lost", heard.machine.name))
 }
 
 /// Where nothing goes wrong, a login succeeds; it is asked again only where its token was refused, having ended before.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hyper::Request;
+use quicklogin::machine::Machine as _;
 use quicklogin::wechat::{Call, Fault, Heard, StandIn};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -24,8 +25,10 @@ enum Fate {
     Unreachable {
         after: u64,
     },
+    /// Before it is sent, or when the answer is heard.
     Panics {
         after: u64,
+        sent: bool,
     },
     /// It does not arrive, and nobody says so.
     Lost,
@@ -61,16 +64,21 @@ async fn carry(world: Arc<World>, machine: Arc<SimulatedMachine>, call: Call) ->
             hearing.ends(End::NotSent);
             return Err(Fault::Unreachable("refused".into()));
         }
-        Fate::Panics { after } => {
+        Fate::Panics { after, sent: false } => {
             wait(after).await;
-            world.note(Event::Panics { who: hearing.machine.name });
-            panic!("{}", crate::seeds::SIMULATED_PANIC);
+            hearing.panics();
         }
-        Fate::Lost | Fate::Arrives { .. } => {}
+        _ => {}
     }
     let (answers, answer) = oneshot::channel();
+    let (arrives, arrived) = oneshot::channel();
     tokio::spawn(at_wechat(world, fate, call, asking, code, answers));
-    match answer.await {
+    tokio::spawn(hearing.machine.carry(Box::pin(receive(answer, arrives))));
+    let answered = arrived.await;
+    if let Fate::Panics { .. } = fate {
+        hearing.panics();
+    }
+    match answered {
         Ok(Some(heard)) => {
             hearing.ends(End::of(&heard));
             Ok(heard)
@@ -82,6 +90,18 @@ async fn carry(world: Arc<World>, machine: Arc<SimulatedMachine>, call: Call) ->
     }
 }
 
+/// What a connection does, on the worker's machine and beside what waits for it: so when the machine thaws, who waits may
+/// be polled before the answer is.
+async fn receive(answer: oneshot::Receiver<Option<Heard>>, mut arrives: oneshot::Sender<Option<Heard>>) {
+    let answer = tokio::select! {
+        biased;
+        answer = answer => answer.ok().flatten(),
+        () = arrives.closed() => return,
+    };
+    // Nobody waits any more? Then nobody hears it.
+    let _ = arrives.send(answer);
+}
+
 /// What happens beyond the worker, and goes on without it.
 async fn at_wechat(
     world: Arc<World>,
@@ -91,9 +111,10 @@ async fn at_wechat(
     code: Option<String>,
     answers: oneshot::Sender<Option<Heard>>,
 ) {
-    let Fate::Arrives { after, back } = fate else {
-        answers_never(answers).await;
-        return;
+    let (after, back) = match fate {
+        Fate::Arrives { after, back } => (after, back),
+        Fate::Panics { after, .. } => (after, Back::Arrives { after }),
+        Fate::Lost | Fate::Unreachable { .. } => return answers_never(answers).await,
     };
     wait(after).await;
     let was_spent = code.as_deref().is_some_and(|code| world.is_spent(code));
@@ -147,7 +168,7 @@ fn throw(world: &World, call: &Call) -> Fate {
     let (is_unreachable, panics) = (falls(rates.wire_unreachable), falls(rates.panics));
     let halves = dice.bool();
     match () {
-        () if panics => Fate::Panics { after: there },
+        () if panics => Fate::Panics { after: there, sent: halves },
         () if is_unreachable => unreachable(if halves { 1 } else { timeout / 2 }),
         () if is_lost && halves => Fate::Lost,
         () if is_lost => Fate::Arrives { after: there, back: Back::Lost },
@@ -192,6 +213,14 @@ impl Hearing {
         if let Some(asking) = self.asking {
             self.world.hears(&self.machine, asking, end);
         }
+    }
+}
+
+impl Hearing {
+    fn panics(&mut self) -> ! {
+        self.ends(End::GivenUp);
+        self.world.note(Event::Panics { who: self.machine.name });
+        panic!("{}", crate::seeds::SIMULATED_PANIC);
     }
 }
 

@@ -20,8 +20,10 @@ use crate::story::{Event, Name};
 use crate::wire;
 use crate::world::{World, app_id};
 
-/// From the hard stop to the end: the product's last words, and a store that is slow to answer.
-const ENDS_WITHIN: Duration = Duration::from_secs(8);
+/// From the hard stop to the end: the product's last words, and a last look at the store.
+const ENDS_WITHIN: Duration = Duration::from_millis(1200);
+/// The same where that look may take long.
+const ENDS_SLOWLY_WITHIN: Duration = Duration::from_secs(8);
 /// A result stays for longer than any simulation lasts.
 const RESULT_TTL: Duration = Duration::from_secs(3600);
 
@@ -78,10 +80,11 @@ impl Workers {
             if machine.is_gone() {
                 return;
             }
-            machine.kill();
+            machine.is_stopped_hard();
             stop.hard.cancel();
             let since = world.now();
-            sleep(ENDS_WITHIN).await;
+            let troubled = world.plan.has_store_trouble();
+            sleep(if troubled { ENDS_SLOWLY_WITHIN } else { ENDS_WITHIN }).await;
             if !machine.is_gone() && !machine.was_frozen_since(since) {
                 world.complain(None, format!("{} goes on after its hard stop", machine.name));
             }

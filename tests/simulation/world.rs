@@ -253,7 +253,7 @@ impl World {
             let publishing = self.queue.publish(&request, &trace);
             publishing.now_or_never().expect("memory answers at once")
         };
-        self.ledger().logins[login].accepted |= taken.is_ok();
+        self.ledger().logins[login].copies += usize::from(taken.is_ok());
         self.note(Event::Published { login, copy, taken: taken.is_ok() });
     }
 
@@ -279,7 +279,7 @@ impl World {
         let last = self.ledger().logins.iter().map(|login| login.due_at).max().unwrap_or_default();
         let until = self.begin + Duration::from_millis(last);
         let all = async {
-            while self.ledger().logins.iter().any(|login| login.accepted && login.results.is_empty()) {
+            while self.ledger().logins.iter().any(|login| login.is_accepted() && login.results.is_empty()) {
                 self.recorded.notified().await;
             }
         };
@@ -305,21 +305,24 @@ impl World {
                 let now = self.now();
                 let mut ledger = self.ledger();
                 ledger.leases.insert((machine.name, login), now);
+                ledger.logins[login].claimed_at.get_or_insert(now);
                 let claimed_by = &mut ledger.logins[login].claimed_by;
                 if !claimed_by.iter().any(|earlier| earlier.name == machine.name) {
                     claimed_by.push(Arc::clone(machine));
                 }
             }
-            ("record" | "record_unclaimed", _) => self.look_at_result(login),
+            ("record" | "record_unclaimed", _) => {
+                if became == "Written" {
+                    rules::on_writing(self, login, machine, verb);
+                }
+                self.look_at_result(login);
+            }
             _ => {}
         }
     }
 
     fn look_at_result(&self, login: usize) {
-        let ids = [request_id(login)];
-        let found = self.store.results(&ids).now_or_never().expect("it is near").expect("it is there");
-        let json = found.into_iter().flatten().next();
-        let told = json.map(|json| self.told(LoginResult::from_json(&json, None).expect("a result of the contract's")));
+        let told = self.result_of(login);
         let before = self.ledger().logins[login].result().cloned();
         if before.as_ref().map(|told| (told.outcome, &told.phone))
             == told.as_ref().map(|told| (told.outcome, &told.phone))
@@ -358,6 +361,7 @@ impl World {
             spent: false,
             answer_is_there: false,
             end: None,
+            ended: None,
         });
         Some(asking)
     }
@@ -377,13 +381,19 @@ impl World {
 
     pub(crate) fn hears(&self, machine: &SimulatedMachine, asking: usize, end: End) {
         self.note(Event::Hears { who: machine.name, asking, what: end.as_str() });
-        self.ledger().askings[asking].end = Some(end);
+        self.ends(asking, end);
     }
 
     pub(crate) fn gives_up(&self, machine: &SimulatedMachine, asking: usize) {
         self.note(Event::GivesUp { who: machine.name, asking });
-        self.ledger().askings[asking].end = Some(End::GivenUp);
+        self.ends(asking, End::GivenUp);
         rules::on_giving_up(self, machine, asking);
+    }
+
+    fn ends(&self, asking: usize, end: End) {
+        let now = self.now();
+        let asking = &mut self.ledger().askings[asking];
+        (asking.end, asking.ended) = (Some(end), Some(now));
     }
 
     pub(crate) fn complain(&self, login: Option<usize>, what: String) {
@@ -446,6 +456,18 @@ impl World {
         self.now() < until
     }
 
+    /// Whether the store has a success of this login's.
+    pub(crate) fn succeeded(&self, login: usize) -> bool {
+        self.result_of(login).is_some_and(|told| told.phone.is_some())
+    }
+
+    fn result_of(&self, login: usize) -> Option<Told> {
+        let ids = [request_id(login)];
+        let found = self.store.results(&ids).now_or_never().expect("it is near").expect("it is there");
+        let json = found.into_iter().flatten().next()?;
+        Some(self.told(LoginResult::from_json(&json, None).expect("a result of the contract's")))
+    }
+
     pub(crate) fn is_spent(&self, code: &str) -> bool {
         self.simulator.asked_of(code).used
     }
@@ -458,12 +480,14 @@ impl Login {
             code: String::new(),
             phone: String::new(),
             tapped_at,
-            accepted: false,
             time_up: None,
             due_at,
             is_probe: false,
             results: vec![],
             claimed_by: vec![],
+            copies: 0,
+            claimed_at: None,
+            claim_trouble: false,
             store_trouble: false,
         }
     }
