@@ -194,7 +194,7 @@ fn word<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<T, D:
     let found: StrDeserializer<'_, serde::de::value::Error> = found.as_str().into_deserializer();
     T::deserialize(found).map_err(|error| {
         let error = error.to_string();
-        let choices = error.split_once("expected ").map_or("another word", |(_, choices)| choices);
+        let choices = error.rsplit_once("expected ").map_or("another word", |(_, choices)| choices);
         D::Error::custom(format!("should be {choices}"))
     })
 }
