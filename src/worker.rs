@@ -1,6 +1,6 @@
 //! The line: decode → claim → exchange ⇄ judge → record → settle.
 //!
-//! [`work`] is the only place that takes, bounds, spawns and settles; what is in hand is only borrowed by its [`Walk`],
+//! [`work`] is the only place that takes, bounds, spawns and settles; what is in hand is only borrowed by its `Walk`,
 //! which says what is to become of it. A walk's stages in their order: `arriving`, before anything is claimed; `claiming`;
 //! `asking`, up to the conclusion; `recording`. What is not asked goes by `unasked`. `shares` says who may ask now, `calls`
 //! whom WeChat serves at all, `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a
