@@ -25,7 +25,7 @@ fn only_the_unheard_are_in_doubt(account: &Account) {
     let count = |outcome: &str| account.by_outcome.get(outcome).copied().unwrap_or(0);
     let (succeeded, in_doubt) = (count("succeeded"), count("in_doubt"));
     assert_eq!(succeeded + in_doubt, account.logins, "{account:?}");
-    assert!(in_doubt > 0 && succeeded > in_doubt, "some calls were under way: {account:?}");
+    assert!(in_doubt > 0 && succeeded > 0, "some calls were under way, and not all: {account:?}");
     assert!(account.asked_again >= in_doubt, "each of them was tried again: {account:?}");
 }
 
