@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::storm::ledger::Ledger;
 use crate::storm::processes::Processes;
 use crate::support::fleet::APP;
-use crate::support::program::get;
+use crate::support::program::text;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Keys in one round trip.
@@ -46,9 +46,8 @@ pub(super) async fn look_on(processes: Arc<Processes>, ledger: Arc<Ledger>, stop
 
 /// Asks WeChat how often it was asked for each login.
 pub(super) async fn look_up_asked(processes: &Processes, ledger: &Ledger) {
-    let record = get(&format!("{}/sim/asked", processes.servers.simulator_url())).await;
-    let asked = serde_json::from_value(record).expect("the record");
-    ledger.open().note_asked(&asked);
+    let record = text(&format!("{}/sim/asked", processes.servers.simulator_url())).await;
+    ledger.open().note_asked(&serde_json::from_str(&record).expect("the record"));
 }
 
 impl Looking {
