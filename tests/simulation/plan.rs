@@ -51,6 +51,7 @@ pub(crate) struct Rates {
     pub(crate) panics: u32,
 }
 
+#[derive(Clone)]
 pub(crate) struct PlannedLogin {
     pub(crate) kind: Kind,
     pub(crate) app: usize,

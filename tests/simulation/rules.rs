@@ -162,7 +162,8 @@ fn may_doubt(ledger: &Ledger, index: usize) -> bool {
     let login = &ledger.logins[index];
     let was_missed = ledger.askings_of(index).any(|asking| asking.was_missed());
     // A claim whose answer was lost is made again; only somebody else can take it for one that has run out.
-    let was_overtaken = login.claim_trouble && login.copies > 1;
+    let was_dropped = login.claimed_by.iter().any(|machine| machine.stopped_hard().is_some());
+    let was_overtaken = login.claim_trouble && (login.copies > 1 || was_dropped);
     was_missed || was_overtaken || login.store_trouble || login.claimed_by.iter().any(is_hurt)
 }
 
