@@ -73,3 +73,13 @@ fn an_answer_that_comes_after_the_hard_stop_is_written_while_the_store_is_there(
     let story = kept(Plan { logins: vec![login], happenings: vec![(100, stop)], ..Plan::calm() });
     assert!(story.contains("login 0 has its result: succeeded, attempts 1"), "{story}");
 }
+
+#[test]
+fn an_answer_that_comes_while_a_worker_stands_still_is_heard_also_when_its_time_was_just_up() {
+    let login = PlannedLogin { script: vec![Step::normal().late_ms(1500)], ..PlannedLogin::at(10) };
+    // Whatever the n-th poll is: one of them is the one that notices that the time is up.
+    for polls in 1..40 {
+        let freeze = Happening::Freeze { worker: 0, polls, lasts: 5000 };
+        kept(Plan { logins: vec![login.clone()], happenings: vec![(1, freeze)], ..Plan::calm() });
+    }
+}

@@ -99,6 +99,24 @@ impl Ledger {
 }
 
 impl Login {
+    pub(crate) fn new(kind: Kind, tapped_at: u64, due_at: u64) -> Self {
+        Self {
+            kind,
+            code: String::new(),
+            phone: String::new(),
+            tapped_at,
+            time_up: None,
+            due_at,
+            is_probe: false,
+            results: vec![],
+            claimed_by: vec![],
+            copies: 0,
+            claimed_at: None,
+            claim_trouble: false,
+            store_trouble: false,
+        }
+    }
+
     /// Whether the queue has taken responsibility for it.
     pub(crate) fn is_accepted(&self) -> bool {
         self.copies > 0

@@ -1,27 +1,25 @@
 //! What must hold, whatever happens: the five rules of the design, and what follows from them, as somebody can tell who
 //! sees both ends of each wire.
 //!
-//! Two things excuse what is otherwise forbidden. A worker that was frozen may do late what it was about to do: nobody can
+//! What happens is held against them at once; which result a login may have is in `results`, and what is to be seen only
+//! when everything is over, in `end`. Two things excuse what is otherwise forbidden. A worker that was frozen may do late what it was about to do: nobody can
 //! keep it from that, so it may ask for a login that is another's by then. And one that was killed may take an answer
 //! with it.
 
+mod end;
+mod results;
+
 use std::sync::Arc;
 
-use quicklogin::queue::Queue;
-use quicklogin::simulator::Then;
-use tokio_util::sync::CancellationToken;
+pub(crate) use end::at_the_end;
 
-use crate::ledger::{Asking, End, Ledger, Login, Told};
+use crate::ledger::{Login, Told};
 use crate::machine::SimulatedMachine;
-use crate::plan::{Kind, Plan, PlannedLogin};
+use crate::plan::{Plan, PlannedLogin};
 use crate::world::World;
 
 /// The product's own: a lease outlasts a call by this much.
 const LEASE_MARGIN_MS: u64 = 1500;
-/// The product's own: what is done within this after a hard stop is done.
-const LAST_WORDS_MS: u64 = 1000;
-/// WeChat's own: a code lives so long from the tap.
-const CODE_LIVES_MS: u64 = 300_000;
 /// Between a look at the clock and what is done then, where the store is as it should be.
 const A_MOMENT_MS: u64 = 50;
 /// What it takes to notice, to look again and to write.
@@ -50,15 +48,14 @@ pub(crate) fn time_up(plan: &Plan, planned: &PlannedLogin) -> Option<u64> {
 
 /// A worker is about to ask for a login.
 pub(crate) fn on_asking(world: &World, login: usize, machine: &Arc<SimulatedMachine>) {
-    let (now, timeout) = (world.now(), world.plan.setup.timeout_ms);
+    let now = world.now();
     let ledger = world.ledger();
     let lease = ledger.leases.get(&(machine.name, login)).copied();
     let asked = &ledger.logins[login];
-    let someone_was_frozen = || asked.claimed_by.iter().any(|machine| machine.was_frozen_since(0));
     let mut broken = vec![];
     match lease {
         None => broken.push(format!("{} asks without a claim", machine.name)),
-        Some(since) if now + timeout > since + timeout + LEASE_MARGIN_MS && !machine.was_frozen_since(since) => {
+        Some(since) if now > since + LEASE_MARGIN_MS && !machine.was_frozen_since(since) => {
             broken.push(format!("{} asks under a lease of {} ms ago", machine.name, now - since));
         }
         Some(_) => {}
@@ -72,12 +69,12 @@ pub(crate) fn on_asking(world: &World, login: usize, machine: &Arc<SimulatedMach
             broken.push(format!("{} asks while {} asks", machine.name, other.machine.name));
         }
     }
-    if let Some(told) = asked.result().filter(|_| !someone_was_frozen()) {
+    if let Some(told) = asked.result().filter(|_| !has_zombie(asked)) {
         broken.push(format!("{} asks after the result was there: {}", machine.name, told.outcome));
     }
     let is_late =
         asked.time_up.is_some_and(|time_up| now.saturating_add_signed(machine.skew_ms) > time_up + A_MOMENT_MS);
-    if is_late && !asked.store_trouble && !someone_was_frozen() {
+    if is_late && !asked.store_trouble && !has_zombie(asked) {
         broken.push(format!("{} asks though its time is up", machine.name));
     }
     drop(ledger);
@@ -121,134 +118,18 @@ pub(crate) fn on_result(world: &World, login: usize, before: Option<&Told>, afte
     }
     if let Some(after) = after {
         let ledger = world.ledger();
-        broken.extend(wrong(world, &ledger, login, after));
+        broken.extend(results::wrong(world, &ledger, login, after));
     }
     broken.into_iter().for_each(|what| world.complain(Some(login), what));
 }
 
-/// Why a login cannot have this result.
-fn wrong(world: &World, ledger: &Ledger, index: usize, told: &Told) -> Option<String> {
-    let login = &ledger.logins[index];
-    let scripted = |is_it: fn(&Then) -> bool| world.plan.scripts(is_it);
-    let was_spent = ledger.askings_of(index).any(|asking| asking.spent);
-    let was_missed = ledger.askings_of(index).any(|asking| asking.was_missed());
-    let was_asked = ledger.askings_of(index).next().is_some();
-    let a_zombie = || login.claimed_by.iter().any(|machine| machine.was_frozen_since(0));
-    let wrong = |why: &str| Some(format!("{}, {why}", told.outcome));
-    match (told.outcome, login.kind) {
-        ("succeeded", Kind::Good) if told.phone.as_ref() == Some(&login.phone) && was_spent => None,
-        ("succeeded", _) => wrong("which is not what WeChat has said"),
-        ("invalid_request", Kind::Malformed) | ("unknown_app", Kind::UnknownApp) => None,
-        (_, Kind::Malformed | Kind::UnknownApp) => wrong("of a request that is none"),
-        ("in_doubt", _) if may_doubt(ledger, index) => None,
-        ("in_doubt", _) => wrong("though every answer was heard"),
-        ("invalid_code", Kind::Stale | Kind::Unknown) if !was_missed => None,
-        ("invalid_code", Kind::Good) if !was_missed && world.now() >= login.tapped_at + CODE_LIVES_MS => None,
-        ("invalid_code", _) => wrong("though an answer was missed, or the code was good"),
-        ("expired", _) if !was_asked || a_zombie() => None,
-        ("expired", _) => wrong("though it was asked for"),
-        ("unavailable" | "throttled", _) if !was_spent || a_zombie() => None,
-        ("unavailable" | "throttled", _) => wrong("though the code is spent"),
-        ("bad_answer", _) if scripted(|then| matches!(then, Then::Http { status: 200, .. })) => None,
-        ("not_allowed", _) if scripted(|then| matches!(then, Then::Errcode { errcode: 48001, .. })) => None,
-        ("token_unavailable", _) if scripted(|then| matches!(then, Then::Errcode { .. } | Then::Http { .. })) => None,
-        ("token_unavailable", _) if !world.plan.is_calm() => None,
-        _ => wrong("and there was no reason for that"),
-    }
-}
-
-/// Whether an answer may have been missed, as far as workers can tell.
-fn may_doubt(ledger: &Ledger, index: usize) -> bool {
-    let login = &ledger.logins[index];
-    let was_missed = ledger.askings_of(index).any(|asking| asking.was_missed());
-    // A claim whose answer was lost is made again; only somebody else can take it for one that has run out.
-    let was_overtaken = login.claim_trouble && login.copies > 1;
-    was_missed || was_overtaken || login.store_trouble || login.claimed_by.iter().any(is_hurt)
+/// Whether somebody who had the right to ask for it stood still at some time since then.
+fn has_zombie(login: &Login) -> bool {
+    let since = login.claimed_at.unwrap_or_default();
+    login.claimed_by.iter().any(|machine| machine.was_frozen_since(since))
 }
 
 /// Whether a claim of this machine's may have run out. A hard stop gives claims back.
 fn is_hurt(machine: &Arc<SimulatedMachine>) -> bool {
     machine.has_crashed() || machine.was_frozen_since(0)
-}
-
-/// When everything is over.
-pub(crate) fn at_the_end(world: &World) {
-    let mut broken = vec![];
-    let ledger = world.ledger();
-    for (index, login) in ledger.logins.iter().enumerate() {
-        broken.extend(missing(login).map(|what| (Some(index), what)));
-        broken.extend(late(&world.plan, login).map(|what| (Some(index), what)));
-        broken.extend(lost(&ledger, index).map(|what| (Some(index), what)));
-        if (world.plan.is_calm() || login.is_probe) && login.kind == Kind::Good {
-            broken.extend(unwell(&ledger, index).map(|what| (Some(index), what)));
-        }
-    }
-    drop(ledger);
-    broken.extend(left_over(world).map(|what| (None, what)));
-    broken.into_iter().for_each(|(login, what)| world.complain(login, what));
-}
-
-/// Every login that was accepted has its result in time.
-fn missing(login: &Login) -> Option<String> {
-    if !login.is_accepted() {
-        return None;
-    }
-    match login.results.first() {
-        None => Some("it has no result".into()),
-        Some(told) if told.at > login.due_at => {
-            Some(format!("it has its result at {}, and should have had it at {}", told.at, login.due_at))
-        }
-        Some(_) => None,
-    }
-}
-
-/// A login that somebody had in hand in time, and to whom nothing happened, is not kept waiting beyond its time.
-fn late(plan: &Plan, login: &Login) -> Option<String> {
-    let (time_up, told, claimed_at) = (login.time_up?, login.results.first()?, login.claimed_at?);
-    let troubled = login.claim_trouble || login.store_trouble || login.claimed_by.iter().any(is_troubled);
-    let due_at = time_up.max(claimed_at) + plan.setup.skew_ms + plan.setup.timeout_ms + 2 * A_MOMENT_MS;
-    let is_late = !troubled && told.at > due_at;
-    is_late.then(|| format!("it has its result at {}, and its time was up at {time_up}", told.at))
-}
-
-/// Whether something came between this machine and what it had in hand.
-fn is_troubled(machine: &Arc<SimulatedMachine>) -> bool {
-    is_hurt(machine) || machine.stopped_hard().is_some()
-}
-
-/// What WeChat has given, and a worker heard that had the time to write it, is there.
-fn lost(ledger: &Ledger, index: usize) -> Option<String> {
-    let login = &ledger.logins[index];
-    let had_time = |asking: &&Asking| match (asking.machine.stopped_hard(), asking.ended) {
-        _ if asking.machine.has_crashed() => false,
-        (Some(_), _) if login.store_trouble || asking.machine.was_frozen_since(0) => false,
-        (Some(stopped), Some(heard)) => heard + A_MOMENT_MS < stopped + LAST_WORDS_MS,
-        _ => true,
-    };
-    let mut heard = ledger.askings_of(index).filter(|asking| asking.end == Some(End::Phone));
-    let heard = heard.find(had_time).filter(|_| !login.succeeded())?;
-    Some(format!("{} heard its phone number, and it is lost", heard.machine.name))
-}
-
-/// Where nothing goes wrong, a login succeeds; it is asked again only where its token was refused, having ended before.
-fn unwell(ledger: &Ledger, index: usize) -> Option<String> {
-    let ends: Vec<_> = ledger.askings_of(index).map(|asking| asking.end).collect();
-    let (last, earlier) = ends.split_last().map_or((None, &[][..]), |(last, earlier)| (*last, earlier));
-    let well = last == Some(End::Phone) && earlier.iter().all(|end| *end == Some(End::Refused));
-    let told = ledger.logins[index].result();
-    let counted = told.is_some_and(|told| told.outcome == "succeeded" && told.attempts as usize == ends.len());
-    (!well || !counted).then(|| format!("all was well, and its askings ended so: {ends:?}; it was told {told:?}"))
-}
-
-/// The queue is empty, and what is nobody's is a dead letter.
-fn left_over(world: &World) -> Option<String> {
-    use futures_util::FutureExt as _;
-    let Queue::Memory(queue) = &world.queue else { unreachable!("it is in memory") };
-    let dead = queue.dead().len();
-    if dead != world.plan.garbage.len() {
-        return Some(format!("{dead} dead letters, of {} that are nobody's", world.plan.garbage.len()));
-    }
-    let mut consumer = world.queue.consume(1, CancellationToken::new());
-    let left = consumer.next().now_or_never().flatten();
-    left.map(|delivery| format!("the queue still has {}", String::from_utf8_lossy(&delivery.body)))
 }

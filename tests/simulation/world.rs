@@ -1,4 +1,8 @@
-//! One simulation from begin to end: what all its parts share, and the course of events.
+//! One simulation from begin to end: what all its parts share, and the course of events. Who taps and publishes is in
+//! `tapping`, and what its parts tell it in `noticing`.
+
+mod noticing;
+mod tapping;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,19 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fastrand::Rng;
-use futures_util::FutureExt as _;
-use quicklogin::login::{AppId, Code, LoginRequest, LoginResult, Outcome, RequestId};
+use quicklogin::login::RequestId;
 use quicklogin::queue::Queue;
-use quicklogin::simulator::{AppChange, Endpoint, Mint, Mood, Simulator};
+use quicklogin::simulator::{AppChange, Endpoint, Mood, Simulator};
 use quicklogin::store::Store;
-use quicklogin::traceparent::Traceparent;
 use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::ledger::{Asking, End, Ledger, Login, Told};
-use crate::machine::{Doom, SimulatedMachine};
-use crate::plan::{Happening, Kind, Plan};
+use crate::ledger::{Ledger, Login};
+use crate::machine::Doom;
+use crate::plan::{Happening, Plan};
 use crate::rules;
 use crate::story::{Event, Story};
 use crate::workers::Workers;
@@ -205,76 +207,6 @@ impl World {
         }
     }
 
-    /// The first copy is published by whoever has just tapped, or soon after that.
-    fn publish(&self, login: usize, copy: usize) {
-        let planned = &self.plan.logins[login];
-        if self.ledger().logins[login].code.is_empty() {
-            self.tap(login, planned.app, &planned.script);
-        }
-        let issued_at = planned.is_dated.then(|| BEGIN_MS + planned.tapped_at);
-        self.submit(login, planned.app, issued_at, planned.deadline.map(|deadline| BEGIN_MS + deadline), copy);
-    }
-
-    fn tap(&self, login: usize, app: usize, script: &[quicklogin::simulator::Step]) {
-        let mut ledger = self.ledger();
-        let tapped = &mut ledger.logins[login];
-        tapped.phone = format!("1380000{login:04}");
-        tapped.code = match tapped.kind {
-            Kind::Unknown | Kind::UnknownApp | Kind::Malformed => format!("no-code-{login}"),
-            Kind::Good | Kind::Stale => {
-                let age_s = if tapped.kind == Kind::Stale { 301 } else { 0 };
-                let phone_number = Some(tapped.phone.clone());
-                let mint = Mint { age_s, phone_number, ..Mint::of(app_id(app)) }.script(script.iter().cloned());
-                self.simulator.mint(&mint).expect("the app is known").code
-            }
-        };
-        self.codes.lock().expect("nobody panicked with it").insert(tapped.code.clone(), login);
-    }
-
-    fn submit(&self, login: usize, app: usize, issued_at: Option<u64>, deadline: Option<u64>, copy: usize) {
-        let (kind, code) = {
-            let ledger = self.ledger();
-            (ledger.logins[login].kind, ledger.logins[login].code.clone())
-        };
-        let appid = if kind == Kind::UnknownApp { "wx-unknown".to_owned() } else { app_id(app) };
-        let request = LoginRequest {
-            request_id: request_id(login),
-            appid: Some(AppId::try_from(&*appid).expect("a good appid")),
-            code: Code::try_from(&*code).expect("a good code"),
-            openid: None,
-            issued_at,
-            deadline,
-        };
-        let taken = if kind == Kind::Malformed {
-            let Queue::Memory(queue) = &self.queue else { unreachable!("it is in memory") };
-            queue.publish(format!(r#"{{"request_id":"{}"}}"#, request.request_id).into_bytes(), None)
-        } else {
-            let trace = Traceparent::generate();
-            let publishing = self.queue.publish(&request, &trace);
-            publishing.now_or_never().expect("memory answers at once")
-        };
-        self.ledger().logins[login].copies += usize::from(taken.is_ok());
-        self.note(Event::Published { login, copy, taken: taken.is_ok() });
-    }
-
-    /// Every login comes once more, and fresh ones that find everything well.
-    fn once_more(&self) {
-        self.note(Event::Again);
-        let planned = self.plan.logins.len();
-        for login in 0..planned {
-            self.publish(login, self.plan.logins[login].copies.len());
-        }
-        for app in 0..self.plan.setup.apps {
-            for _ in 0..self.plan.setup.workers {
-                let (login, now) = (self.ledger().logins.len(), self.now());
-                let probe = Login::new(Kind::Good, now, now + SOON.as_millis() as u64);
-                self.ledger().logins.push(Login { is_probe: true, ..probe });
-                self.tap(login, app, &[]);
-                self.submit(login, app, Some(BEGIN_MS + now), None, 0);
-            }
-        }
-    }
-
     async fn wait_for_results(&self) {
         let last = self.ledger().logins.iter().map(|login| login.due_at).max().unwrap_or_default();
         let until = self.begin + Duration::from_millis(last);
@@ -285,128 +217,6 @@ impl World {
         };
         // The rules say what is missing.
         let _ = tokio::time::timeout_at(until, all).await;
-    }
-}
-
-/// What its parts tell it.
-impl World {
-    /// The store has carried out a worker's verb.
-    pub(crate) fn carried_out(
-        &self,
-        machine: &Arc<SimulatedMachine>,
-        verb: &'static str,
-        key: &str,
-        became: &'static str,
-    ) {
-        self.note(Event::Said { who: machine.name, verb, key: key.to_owned(), became });
-        let Some(login) = self.ledger().login_of(key) else { return };
-        match (verb, became) {
-            ("claim", "Mine") | ("extend", "true") => {
-                let now = self.now();
-                let mut ledger = self.ledger();
-                ledger.leases.insert((machine.name, login), now);
-                ledger.logins[login].claimed_at.get_or_insert(now);
-                let claimed_by = &mut ledger.logins[login].claimed_by;
-                if !claimed_by.iter().any(|earlier| earlier.name == machine.name) {
-                    claimed_by.push(Arc::clone(machine));
-                }
-            }
-            ("record" | "record_unclaimed", _) => {
-                if became == "Written" {
-                    rules::on_writing(self, login, machine, verb);
-                }
-                self.look_at_result(login);
-            }
-            _ => {}
-        }
-    }
-
-    fn look_at_result(&self, login: usize) {
-        let told = self.result_of(login);
-        let before = self.ledger().logins[login].result().cloned();
-        if before.as_ref().map(|told| (told.outcome, &told.phone))
-            == told.as_ref().map(|told| (told.outcome, &told.phone))
-        {
-            return;
-        }
-        if let Some(told) = &told {
-            let (outcome, attempts) = (told.outcome, told.attempts);
-            self.note(Event::Result { login, outcome, attempts });
-        }
-        rules::on_result(self, login, before.as_ref(), told.as_ref());
-        self.ledger().logins[login].results.extend(told);
-        self.recorded.notify_one();
-    }
-
-    fn told(&self, result: LoginResult) -> Told {
-        let outcome = result.outcome.as_str();
-        let phone = match result.outcome {
-            Outcome::Succeeded(phone) => Some(phone.phone_number),
-            Outcome::Failed(_) => None,
-        };
-        Told { at: self.now(), outcome, phone, attempts: result.attempts }
-    }
-
-    /// A worker sends a code to WeChat. None where the code is nobody's.
-    pub(crate) fn asks(&self, machine: &Arc<SimulatedMachine>, code: &str) -> Option<usize> {
-        let login = *self.codes.lock().expect("nobody panicked with it").get(code)?;
-        let asking = self.ledger().askings.len();
-        self.note(Event::Asks { who: machine.name, login, asking });
-        rules::on_asking(self, login, machine);
-        self.ledger().askings.push(Asking {
-            login,
-            machine: Arc::clone(machine),
-            began: self.now(),
-            arrived: None,
-            spent: false,
-            answer_is_there: false,
-            end: None,
-            ended: None,
-        });
-        Some(asking)
-    }
-
-    pub(crate) fn arrives(&self, asking: usize, spends: bool) {
-        self.note(Event::Arrives { asking, spends });
-        let now = self.now();
-        let mut ledger = self.ledger();
-        ledger.askings[asking].arrived = Some(now);
-        ledger.askings[asking].spent = spends;
-    }
-
-    pub(crate) fn answer_is_there(&self, asking: usize, status: u16) {
-        self.note(Event::Answered { asking, status });
-        self.ledger().askings[asking].answer_is_there = true;
-    }
-
-    pub(crate) fn hears(&self, machine: &SimulatedMachine, asking: usize, end: End) {
-        self.note(Event::Hears { who: machine.name, asking, what: end.as_str() });
-        self.ends(asking, end);
-    }
-
-    pub(crate) fn gives_up(&self, machine: &SimulatedMachine, asking: usize) {
-        self.note(Event::GivesUp { who: machine.name, asking });
-        self.ends(asking, End::GivenUp);
-        rules::on_giving_up(self, machine, asking);
-    }
-
-    fn ends(&self, asking: usize, end: End) {
-        let now = self.now();
-        let asking = &mut self.ledger().askings[asking];
-        (asking.end, asking.ended) = (Some(end), Some(now));
-    }
-
-    pub(crate) fn complain(&self, login: Option<usize>, what: String) {
-        let what = match login {
-            Some(login) => format!("login {login}: {what}"),
-            None => what,
-        };
-        self.note(Event::Broken(what.clone()));
-        self.ledger().broken.push(what);
-    }
-
-    pub(crate) fn note(&self, event: Event) {
-        self.story.lock().expect("nobody panicked with it").note(self.now(), event);
     }
 }
 
@@ -456,40 +266,8 @@ impl World {
         self.now() < until
     }
 
-    /// Whether the store has a success of this login's.
-    pub(crate) fn succeeded(&self, login: usize) -> bool {
-        self.result_of(login).is_some_and(|told| told.phone.is_some())
-    }
-
-    fn result_of(&self, login: usize) -> Option<Told> {
-        let ids = [request_id(login)];
-        let found = self.store.results(&ids).now_or_never().expect("it is near").expect("it is there");
-        let json = found.into_iter().flatten().next()?;
-        Some(self.told(LoginResult::from_json(&json, None).expect("a result of the contract's")))
-    }
-
     pub(crate) fn is_spent(&self, code: &str) -> bool {
         self.simulator.asked_of(code).used
-    }
-}
-
-impl Login {
-    fn new(kind: Kind, tapped_at: u64, due_at: u64) -> Self {
-        Self {
-            kind,
-            code: String::new(),
-            phone: String::new(),
-            tapped_at,
-            time_up: None,
-            due_at,
-            is_probe: false,
-            results: vec![],
-            claimed_by: vec![],
-            copies: 0,
-            claimed_at: None,
-            claim_trouble: false,
-            store_trouble: false,
-        }
     }
 }
 
