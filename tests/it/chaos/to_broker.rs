@@ -34,8 +34,14 @@ async fn all_succeed_when(happens: impl AsyncFn(&Road), times: u32) {
         .await;
     account.all_succeeded();
     for (road, before) in roads.into_iter().zip(before) {
-        assert!(road.taken() > before, "connections were made again");
+        connections_are_made_again(&fleet, road, before).await;
     }
+}
+
+/// For one login more: on a busy machine all others may have gone by before anything happened.
+async fn connections_are_made_again(fleet: &Fleet, road: &Road, before: usize) {
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    eventually("connections are made again", async || road.taken() > before).await;
 }
 
 #[tokio::test]
@@ -116,7 +122,7 @@ async fn the_loss_of_only_the_publishing_or_only_the_consuming_connections_loses
             road.open().await;
         };
         Load::default().through(&fleet, trouble).await.all_succeeded();
-        assert!(road.taken() > before, "connections were made again");
+        connections_are_made_again(&fleet, road, before).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::support::fleet::{Fleet, Ground, Plan};
+use crate::support::fleet::{Fleet, Ground, Plan, eventually};
 use crate::support::logins::Load;
 use crate::support::road::{Road, Way};
 
@@ -17,7 +17,7 @@ async fn all_succeed_when(happens: impl AsyncFnOnce(&Road)) {
     let road = fleet.roads.store();
     let before = road.taken();
     Load::default().through(&fleet, async || happens(road).await).await.all_succeeded();
-    assert!(road.taken() > before, "connections were made again");
+    eventually("connections are made again", async || road.taken() > before).await;
 }
 
 #[tokio::test]
