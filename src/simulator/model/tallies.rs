@@ -58,8 +58,7 @@ impl Model {
             distinct_codes: self.codes.distinct_asked,
             codes_asked_more_than_once: self.codes.asked_more_than_once,
             codes: self.codes.asked().filter(|_| with_codes).map(|(code, asked)| (code.to_owned(), asked)).collect(),
-            connections: 0,
-            connections_open: 0,
+            ..Asked::default()
         }
     }
 
