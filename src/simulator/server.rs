@@ -51,7 +51,8 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (views, stop) = (Arc::clone(&views), stop.clone());
+                // A child: on one and the same token all connections would wait for each other.
+                let (views, stop) = (Arc::clone(&views), stop.child_token());
                 connections.spawn(async move {
                     stop.run_until_cancelled(welcome(views, stream)).await;
                 });
