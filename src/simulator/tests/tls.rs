@@ -52,10 +52,13 @@ impl Secured {
         self.simulator.asked_without_codes().handshakes
     }
 
-    async fn until_one_has_failed(&self) {
-        while self.handshakes().failed == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    async fn one_fails(&self) {
+        let failing = async {
+            while self.handshakes().failed == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), failing).await.expect("a handshake fails");
     }
 }
 
@@ -78,7 +81,7 @@ async fn who_does_not_speak_tls_is_hung_up_on_and_harms_nobody() {
     let secured = secured().await;
     let mut stranger = secured.knock().await;
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("a sent request");
-    secured.until_one_has_failed().await;
+    secured.one_fails().await;
     assert!(secured.ask().await.0.ends_with("ok"));
     assert_eq!(secured.handshakes(), Handshakes { full: 1, resumed: 0, failed: 1 });
     assert_eq!(secured.simulator.asked_without_codes().phone.calls, 0);
@@ -93,5 +96,5 @@ async fn who_knocks_and_says_nothing_is_hung_up_on_in_time_while_others_are_serv
     let heard = silent.read(&mut [0; 16]).await.expect("an end in order");
     assert_eq!(heard, 0, "an end");
     assert!(began.elapsed() >= HANDSHAKE_WITHIN && began.elapsed() < HANDSHAKE_WITHIN * 2, "{:?}", began.elapsed());
-    secured.until_one_has_failed().await;
+    secured.one_fails().await;
 }
