@@ -40,10 +40,13 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandErro
     let known: Vec<_> = upstream.apps.iter().map(|app| app.appid.as_str()).collect();
     eprintln!("quicklogin simulator: a WeChat for {} at {url}", known.join(", "));
     eprintln!("  point workers at it:  QUICKLOGIN__WECHAT__BASE_URL={url}");
-    if args.tls_cert.is_some() {
-        eprintln!("  make them trust it:   SSL_CERT_FILE=…, which names who vouches for its certificate");
-    }
-    eprintln!("  tap the button:       curl -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]);
+    let curl = if args.tls_cert.is_some() {
+        eprintln!("  make them trust it:   SSL_CERT_FILE=… (PEM: whoever vouches for its certificate)");
+        "curl --cacert …"
+    } else {
+        "curl"
+    };
+    eprintln!("  tap the button:       {curl} -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]);
     process.shutdown.stop.soft.cancelled().await;
     process.finish().await;
     Ok(())
