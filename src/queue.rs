@@ -205,10 +205,15 @@ impl Consumer {
 impl Delivery {
     /// Tells the queue what is to become of it, once.
     pub async fn settle(mut self, settlement: Settlement) {
-        match self.settler.take() {
-            Some(Settler::Memory(settler)) => settler.settle(&mut self, settlement),
-            Some(Settler::Rabbit(settler)) => settler.settle(&self, settlement).await,
-            None => {}
+        match (self.settler.take(), settlement) {
+            (Some(Settler::Memory(settler)), settlement) => settler.settle(&mut self, settlement),
+            (Some(Settler::Rabbit(settler)), Settlement::Ack) => settler.ack(),
+            (Some(Settler::Rabbit(settler)), Settlement::Requeue) => settler.requeue(),
+            // In a box, as what is large and rare: each delivery in hand would have room for it.
+            (Some(Settler::Rabbit(settler)), Settlement::Dead { reason }) => {
+                Box::pin(settler.put_aside(self, reason)).await;
+            }
+            (None, _) => {}
         }
     }
 }

@@ -15,12 +15,12 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::process_name::process_name;
+use crate::queue::Delivery;
 use crate::queue::rabbit::acks::Settled;
 use crate::queue::rabbit::dial::LONG_FRAMES;
 use crate::queue::rabbit::envelope::Envelope;
 use crate::queue::rabbit::suspects::Turn;
 use crate::queue::rabbit::{RabbitQueue, bounded, topology};
-use crate::queue::{Delivery, Settlement};
 
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// A session that lasted so long was a good one, and the next begins without a long pause.
@@ -98,30 +98,27 @@ impl Consumer {
 }
 
 impl Settler {
-    pub(in crate::queue) async fn settle(self, delivery: &Delivery, settlement: Settlement) {
-        let settled = match settlement {
-            Settlement::Ack => Settled::Ack(self.tag),
-            Settlement::Requeue => Settled::Requeue(self.tag),
-            // In a box, as what is large and rare: each delivery in hand would have room for it.
-            Settlement::Dead { reason } => Box::pin(self.put_aside(delivery, reason)).await,
-        };
-        self.tell(settled);
-    }
-
-    async fn put_aside(&self, delivery: &Delivery, reason: &'static str) -> Settled {
-        let properties = self.envelope.of_dead_letter(reason, delivery.traceparent.as_ref(), &process_name());
-        match self.queue.0.publisher.publish_dead(&delivery.body, properties).await {
-            Ok(()) => Settled::Ack(self.tag),
-            Err(fault) => {
-                warn!(%fault, reason, "a dead letter goes by rejection, without its reason");
-                Settled::Reject(self.tag)
-            }
-        }
+    pub(in crate::queue) fn ack(self) {
+        let tag = self.tag;
+        self.tell(Settled::Ack(tag));
     }
 
     pub(in crate::queue) fn requeue(self) {
         let tag = self.tag;
         self.tell(Settled::Requeue(tag));
+    }
+
+    /// To the dead letters.
+    pub(in crate::queue) async fn put_aside(self, delivery: Delivery, reason: &'static str) {
+        let properties = self.envelope.of_dead_letter(reason, delivery.traceparent.as_ref(), &process_name());
+        let settled = match self.queue.0.publisher.publish_dead(&delivery.body, properties).await {
+            Ok(()) => Settled::Ack(self.tag),
+            Err(fault) => {
+                warn!(%fault, reason, "a dead letter goes by rejection, without its reason");
+                Settled::Reject(self.tag)
+            }
+        };
+        self.tell(settled);
     }
 
     /// There is room for each delivery in hand; a closed channel means that the session is gone, and the broker
