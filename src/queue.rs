@@ -126,7 +126,8 @@ impl Queue {
         }
     }
 
-    /// Deliveries, at most `in_hand` of them unsettled at once. After `stop`, those not yet handed out go back.
+    /// Deliveries, at most `in_hand` of them unsettled at once; where there are several shards, of each. After `stop`, those
+    /// not yet handed out go back.
     pub fn consume(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
         match self {
             Self::Memory(memory) => Consumer::Memory(memory.consume(stop)),
