@@ -12,7 +12,7 @@ use quicklogin::simulator::{Mint, Step};
 use quicklogin::traceparent::Traceparent;
 use serde_json::json;
 use tokio::task::block_in_place;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,7 +42,7 @@ async fn fleet() -> Fleet {
 }
 
 fn three(vhost: &Vhost) -> RabbitSettings {
-    RabbitSettings { shards: 3, ..rabbit_settings(vhost, 1000) }
+    RabbitSettings { shards: 3, ..rabbit_settings(vhost, 1_000_000) }
 }
 
 fn queue(settings: RabbitSettings) -> Queue {
@@ -202,9 +202,11 @@ async fn a_broker_that_is_killed_and_started_again_loses_nothing() {
 async fn one_shard_that_is_deleted_is_declared_and_consumed_again() {
     let fleet = plan().start().await;
     eventually("it consumes", async || depths(fleet.vhost()).iter().all(|queue| queue.consumers == 1)).await;
+    let began = Instant::now();
     Broker::shared().delete_queue(fleet.vhost(), QUEUES[2]);
     let is_there = || Broker::shared().queue_depths(fleet.vhost()).get(QUEUES[2]).is_some_and(|it| it.consumers == 1);
     eventually("the queue is there again", async || is_there()).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "before anybody asks how it is: {:?}", began.elapsed());
     let login = named(&fleet, NUMBERS[2][0]);
     fleet.publish(&login).await;
     assert_eq!(fleet.result(&login.request_id).await.outcome.as_str(), "succeeded");
