@@ -31,6 +31,7 @@ pub(super) use consume::Settler;
 pub use dead::{DeadFault, DeadLetters};
 pub use dial::BadQueueUrl;
 pub use letter::DeadLetter;
+pub use shards::shard_of;
 
 use crate::login::{LoginRequest, RequestId};
 use crate::queue::{HeldResult, PublishFault};

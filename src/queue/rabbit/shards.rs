@@ -30,8 +30,9 @@ fn named(first: &str, shard: u16) -> Cow<'_, str> {
     if shard == 0 { first.into() } else { format!("{first}.{shard}").into() }
 }
 
-/// Part of the contract: gateways in other languages do the same.
-fn shard_of(request_id: &str, shards: u16) -> u16 {
+/// Which of so many shards the login of this id goes to, from 0. Part of the contract: gateways in other languages do the
+/// same.
+pub fn shard_of(request_id: &str, shards: u16) -> u16 {
     match shards {
         ..2 => 0,
         shards => (crc32(request_id.as_bytes()) % u32::from(shards)) as u16,

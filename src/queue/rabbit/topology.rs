@@ -16,8 +16,8 @@ use crate::queue::rabbit::{RabbitSettings, bounded};
 const NO_LIMIT: i64 = 1_000_000_000;
 
 /// Makes sure that everything is there that a request passes through, and tells how often each of the queues lets a
-/// request come back. What is there with other arguments is used as it is: a policy or an earlier configuration made it so, and a
-/// fleet must not stop over it.
+/// request come back. What is there with other arguments is used as it is: a policy or an earlier configuration made it
+/// so, and a fleet must not stop over it.
 pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<Vec<Limits>> {
     let mut channel = bounded(connection.create_channel()).await?;
     let backstop = returns::backstop(settings.delivery_limit);
