@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use memory::MemoryQueue;
-pub use rabbit::{BadQueueUrl, DeadFault, DeadLetter, DeadLetters, RabbitQueue, RabbitSettings};
+pub use rabbit::{BadQueueUrl, DeadFault, DeadLetter, DeadLetters, RabbitQueue, RabbitSettings, shard_of};
 
 use crate::login::{LoginRequest, RequestId, UnixMs};
 use crate::traceparent::Traceparent;
@@ -126,7 +126,8 @@ impl Queue {
         }
     }
 
-    /// Deliveries, at most `in_hand` of them unsettled at once. After `stop`, those not yet handed out go back.
+    /// Deliveries, at most `in_hand` of them unsettled at once; of several shards, so many of each. After `stop`, those not
+    /// yet handed out go back.
     pub fn consume(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
         match self {
             Self::Memory(memory) => Consumer::Memory(memory.consume(stop)),

@@ -209,7 +209,10 @@ impl Process {
     pub(super) fn announce(&self, consumer: &Consumer) {
         let mut consuming = consumer.consuming();
         let (stop, slots) = (self.shutdown.stop.soft.clone(), self.settings.worker.slots);
-        let queue = self.settings.rabbitmq.queue.clone();
+        let queue = match &self.settings.rabbitmq {
+            rabbitmq if rabbitmq.shards == 1 => rabbitmq.queue.clone(),
+            rabbitmq => format!("{} in {} shards", rabbitmq.queue, rabbitmq.shards),
+        };
         self.shutdown.tracker.spawn(async move {
             let started = async { consuming.wait_for(|consuming| *consuming).await.is_ok() };
             tokio::select! {

@@ -34,6 +34,7 @@ mod redis_topologies;
 mod reload;
 mod roads;
 mod secrecy;
+mod shards;
 mod store_faults;
 mod storm;
 mod support;

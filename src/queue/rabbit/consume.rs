@@ -53,13 +53,14 @@ pub(super) enum End {
     Lost(String),
 }
 
-pub(super) fn start(queue: RabbitQueue, name: String, in_hand: u16, stop: CancellationToken) -> Consumer {
+/// Consumes the queues of these names, so much of each.
+pub(super) fn start(queue: RabbitQueue, names: Vec<String>, in_hand: u16, stop: CancellationToken) -> Consumer {
     // One: what RabbitMQ has sent ahead waits in lapin's buffer, which the prefetch bounds.
     let (sender, deliveries) = mpsc::channel(1);
     let (consuming_sender, consuming) = watch::channel(false);
     let tracker = queue.0.tracker.clone();
     let supervisor =
-        Supervisor { queue, name, in_hand: in_hand.max(1), stop: stop.clone(), sender, consuming: consuming_sender };
+        Supervisor { queue, names, in_hand: in_hand.max(1), stop: stop.clone(), sender, consuming: consuming_sender };
     Consumer { deliveries, consuming, stop, supervisor: tracker.spawn(supervisor.run()) }
 }
 
@@ -130,8 +131,11 @@ impl Settler {
 
 pub(super) struct Supervisor {
     pub(super) queue: RabbitQueue,
-    /// Of the queue that is consumed.
-    pub(super) name: String,
+    /// Of the queues that are consumed.
+    pub(super) names: Vec<String>,
+    /// So much of each queue may be in hand, since all that there is may be in one of them, and that must fill the slots.
+    /// Of all together there is no bound to be told: RabbitMQ knows none over several quorum queues. So what waits in
+    /// lapin's buffer is as much once more for each further queue.
     pub(super) in_hand: u16,
     pub(super) stop: CancellationToken,
     pub(super) sender: mpsc::Sender<Delivery>,
@@ -188,16 +192,15 @@ impl Supervisor {
         let events = connection.events_listener();
         let channel = bounded(connection.create_channel()).await?;
         bounded(channel.basic_qos(self.in_hand, BasicQosOptions::default())).await?;
-        let consuming = channel.basic_consume(
-            self.name.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let consumer = bounded(consuming).await?;
+        // One channel for all: a channel numbers its deliveries and takes acks by number, whichever queue they are of.
+        let mut consumers = Vec::with_capacity(self.names.len());
+        for name in &self.names {
+            let (name, options) = (name.as_str().into(), BasicConsumeOptions::default());
+            consumers.push(bounded(channel.basic_consume(name, "".into(), options, FieldTable::default())).await?);
+        }
         self.consuming.send_replace(true);
-        info!(queue = self.name, "consuming");
-        let end = self.session(&channel, consumer, events, limits).await;
+        info!(queue = self.names[0], shards = self.names.len(), "consuming");
+        let end = self.session(&channel, consumers, events, &limits).await;
         // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes; and the answer
         // means that RabbitMQ has read all acks.
         let goodbye = timeout(GOODBYE, channel.close(200, "bye".into())).await;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::login::LoginRequest;
+use crate::login::{LoginRequest, RequestId};
 use crate::queue::rabbit::envelope::{OWNER, text};
 use crate::queue::rabbit::letter::DeadLetter;
 use crate::queue::rabbit::link::{Link, Links, away};
@@ -53,7 +53,8 @@ impl Publisher {
         let mut headers = FieldTable::default();
         headers.insert("traceparent".into(), text(traceparent.as_str()));
         let properties = persistent(headers).with_message_id(request.request_id.as_str().into());
-        let RabbitSettings { exchange, routing_key, .. } = &self.settings;
+        let routing_key = &self.settings.routing_key_of(&request.request_id);
+        let exchange = &self.settings.exchange;
         self.publish(Outgoing { exchange, routing_key, body: &request.encode(), properties }).await
     }
 
@@ -71,10 +72,10 @@ impl Publisher {
         self.publish(Outgoing { exchange: "", routing_key, body: &held.json, properties }).await
     }
 
-    /// Publishes a dead letter to where requests go.
-    pub(super) async fn publish_again(&self, letter: &DeadLetter) -> Result<(), PublishFault> {
-        let RabbitSettings { exchange, routing_key, .. } = &self.settings;
-        let properties = letter.properties_again();
+    /// Publishes a dead letter to where requests of its id go.
+    pub(super) async fn publish_again(&self, letter: &DeadLetter, id: &RequestId) -> Result<(), PublishFault> {
+        let routing_key = &self.settings.routing_key_of(id);
+        let (exchange, properties) = (&self.settings.exchange, letter.properties_again());
         self.publish(Outgoing { exchange, routing_key, body: &letter.body, properties }).await
     }
 
