@@ -20,6 +20,7 @@ mod handed_over;
 mod harness;
 mod hosts;
 mod killed;
+mod load;
 mod overload;
 mod panics;
 mod poison;
