@@ -223,6 +223,7 @@ fn the_highest_rate_that_keeps_a_p99_is_found() {
     assert_eq!(ended.code, Some(0), "{told} {}", ended.stderr);
     let rate = count(&told, "rate");
     assert!((10..160).contains(&rate), "{told}");
+    assert!(["line", "sender"].contains(&told["limit"].as_str().expect("a word")), "{told}");
     let steps = told["steps"].as_array().expect("a list");
     let shown = |step: &Value| step["shown"].as_str().expect("a word").to_owned();
     let kept = steps.iter().filter(|step| shown(step) == "kept").map(|step| count(step, "rate")).max();

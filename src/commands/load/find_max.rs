@@ -2,6 +2,8 @@
 //!
 //! A rate that the sender itself could not keep is not held against the line: the search goes on below it, and says so.
 
+mod search;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +14,7 @@ use crate::commands::load::args::Through;
 use crate::commands::load::figures;
 use crate::commands::load::stretch::{Finished, Load};
 use crate::commands::load::summary::LATE_MOST;
-
-/// The rate found is within this part of the lowest that was too high: a twentieth.
-const EXACT_TO: u32 = 20;
+use search::{Limit, Search, Shown};
 
 /// What is looked for.
 #[derive(Clone, Copy)]
@@ -26,28 +26,6 @@ pub(super) struct Wanted {
     pub(super) step: Duration,
     /// No higher rate is tried.
     pub(super) rate_most: u32,
-}
-
-/// What a step has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    Kept,
-    TooSlow,
-    /// Not every login succeeded.
-    NotAll,
-    /// The sender could not keep the rate.
-    SenderLate,
-}
-
-/// Where the search stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Search {
-    first: u32,
-    most: u32,
-    /// The highest rate that was kept.
-    kept: Option<u32>,
-    /// The lowest that was not.
-    missed: Option<(u32, Shown)>,
 }
 
 pub(super) async fn run(load: &Arc<Load>, wanted: Wanted, through: Through, json: bool) -> Result<(), CommandError> {
@@ -76,39 +54,6 @@ pub(super) async fn run(load: &Arc<Load>, wanted: Wanted, through: Through, json
     end(&search, wanted, through, &steps, stopped, json)
 }
 
-impl Search {
-    /// The rate to try now. None: it is found, or there is none.
-    fn next(&self) -> Option<u32> {
-        match (self.kept, self.missed) {
-            (None, None) => Some(self.first),
-            (Some(kept), None) => (kept < self.most).then(|| kept.saturating_mul(2).min(self.most)),
-            (None, Some((missed, _))) => (missed > 1).then_some(missed / 2),
-            (Some(kept), Some((missed, _))) => {
-                let apart = missed - kept;
-                (apart > (missed / EXACT_TO).max(1)).then_some(kept + apart / 2)
-            }
-        }
-    }
-
-    fn learn(&mut self, rate: u32, shown: Shown) {
-        match shown {
-            Shown::Kept => self.kept = Some(rate),
-            missed => self.missed = Some((rate, missed)),
-        }
-    }
-
-    /// What keeps it from being higher.
-    fn limit(&self) -> &'static str {
-        match self.missed {
-            None => "what may be in flight here; shorten --grace to try more",
-            Some((_, Shown::SenderLate)) => {
-                "this sender, not the line: it could not send more, so the line may do more"
-            }
-            Some(_) => "the line",
-        }
-    }
-}
-
 fn judge(finished: &Finished, p99: Duration) -> Shown {
     let account = &finished.account;
     let in_time = account.latency.ms_at(0.99).is_some_and(|ms| ms <= p99.as_secs_f64() * 1000.0);
@@ -121,17 +66,6 @@ fn judge(finished: &Finished, p99: Duration) -> Shown {
         Shown::NotAll
     } else {
         Shown::TooSlow
-    }
-}
-
-impl Shown {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Kept => "kept",
-            Self::TooSlow => "too_slow",
-            Self::NotAll => "not_all_succeeded",
-            Self::SenderLate => "sender_late",
-        }
     }
 }
 
@@ -166,20 +100,20 @@ fn end(
     json: bool,
 ) -> Result<(), CommandError> {
     let p99_ms = wanted.p99.as_millis() as u64;
-    let limit = if stopped { "the search was ended early" } else { search.limit() };
+    let limit = if stopped { Limit::Stopped } else { search.limit() };
     if json {
         let whole = json!({
-            "through": through.to_string(), "p99_ms": p99_ms, "rate": search.kept, "limit": limit, "stopped": stopped,
-            "steps": steps,
+            "through": through.to_string(), "p99_ms": p99_ms, "rate": search.kept, "limit": limit.as_str(), "steps": steps,
         });
         println!("{whole}");
     }
     let Some(rate) = search.kept else {
         let what = format!("no rate that was tried keeps a p99 of {p99_ms} ms with every login succeeding");
-        return Err(CommandError::at_run_time(what).with_hint(format!("what limits it: {limit}")));
+        return Err(CommandError::at_run_time(what).with_hint(format!("what limits it: {}", limit.told())));
     };
     if !json {
-        println!("\n{rate} logins a second through the {through} keep a p99 of {p99_ms} ms; what limits it: {limit}");
+        let told = limit.told();
+        println!("\n{rate} logins a second through the {through} keep a p99 of {p99_ms} ms; what limits it: {told}");
     }
     Ok(())
 }
@@ -187,39 +121,27 @@ fn end(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::load::account::{Account, Fate};
+    use crate::commands::load::pace::Schedule;
 
-    /// The rates that are tried where all up to `highest` are kept, and the one found.
-    fn searched(first: u32, most: u32, highest: u32) -> (Vec<u32>, Option<u32>) {
-        let mut search = Search { first, most, kept: None, missed: None };
-        let mut tried = Vec::new();
-        while let Some(rate) = search.next() {
-            tried.push(rate);
-            assert!(tried.len() < 40, "it ends: {tried:?}");
-            search.learn(rate, if rate <= highest { Shown::Kept } else { Shown::TooSlow });
-        }
-        (tried, search.kept)
+    /// What a step shows whose one login had this fate after so long, sent so late, where a p99 of 200 ms is to be kept.
+    fn shown(fate: Fate, after_ms: u64, late_ms: u64, unsent: u64) -> Shown {
+        let mut account = Account::new();
+        account.sent(Duration::from_millis(late_ms));
+        account.ended(fate, Duration::from_millis(after_ms));
+        let schedule = Schedule { rate: 1, duration: Duration::from_secs(1) };
+        let finished = Finished { schedule, account, unsent, stopped: false, fault: None };
+        judge(&finished, Duration::from_millis(200))
     }
 
     #[test]
-    fn a_rate_is_doubled_until_it_is_too_high_and_then_closed_in_on() {
-        let (tried, found) = searched(100, 10_000, 730);
-        assert_eq!(tried, [100, 200, 400, 800, 600, 700, 750, 725]);
-        assert_eq!(found, Some(725));
-    }
-
-    #[test]
-    fn the_rate_found_is_within_a_twentieth_of_the_highest() {
-        for highest in (1..2000).chain([4_999, 9_999]) {
-            let (_, found) = searched(100, 10_000, highest);
-            let found = found.expect("one a second is always kept here");
-            assert!(found <= highest && f64::from(highest) <= f64::from(found) * 1.056 + 1.0, "{highest}: {found}");
-        }
-    }
-
-    #[test]
-    fn a_search_ends_where_nothing_or_everything_is_kept() {
-        assert_eq!(searched(100, 10_000, 0), (vec![100, 50, 25, 12, 6, 3, 1], None));
-        let (tried, found) = searched(100, 1000, u32::MAX);
-        assert_eq!((tried.last(), found), (Some(&1000), Some(1000)));
+    fn a_line_is_blamed_for_what_it_missed_and_not_for_a_late_sender() {
+        assert_eq!(shown(Fate::Succeeded, 190, 1, 0), Shown::Kept);
+        assert_eq!(shown(Fate::Succeeded, 190, 100, 0), Shown::Kept, "in time although it was sent late");
+        assert_eq!(shown(Fate::Succeeded, 210, 1, 0), Shown::TooSlow);
+        assert_eq!(shown(Fate::Succeeded, 210, 100, 0), Shown::SenderLate);
+        assert_eq!(shown(Fate::Succeeded, 190, 1, 1), Shown::SenderLate, "one was not sent at all");
+        assert_eq!(shown(Fate::Failed("throttled"), 190, 1, 0), Shown::NotAll);
+        assert_eq!(shown(Fate::Unanswered, 190, 1, 0), Shown::NotAll);
     }
 }
