@@ -25,7 +25,7 @@
 //! | `GET /sim/platforms?appid=wx…` | | what WeChat holds of a platform, [`PlatformState`]: the newest ticket, each merchant's refresh token |
 //! | `POST /sim/authorizers` | `{"platform":"wx…","appid":"wx…","permission_18":true,"withdrawn":false,"rotates_refresh_token":false,"new_refresh_token":true}` | makes a merchant authorise a platform, or changes what is named of it |
 //! | `POST /sim/platforms/push` | `{"platform":"wx…","kind":"authorized","appid":"wx…","url":"http://…","cdata":true}` | pushes `component_verify_ticket` (unless said), `authorized`, `unauthorized` or `updateauthorized` to the url, or to the push_url: `{"status","answer"}`; without either `{"query","body"}`, to be sent by whoever asked |
-//! | `GET /sim/asked` | | the record, [`Asked`]; `?codes=false` without the list of codes |
+//! | `GET /sim/asked` | | the record, [`Asked`]: calls, codes, connections, TLS handshakes, how late answers were; `?codes=false` without the list of codes |
 //! | `DELETE /sim/asked` | | resets it |
 //! | `POST /sim/clock` | `{"advance_ms":300000}` | turns the simulator's clock on: codes and tokens age at once |
 //!
@@ -34,6 +34,7 @@
 //! gateway that is away does.
 
 mod control_view;
+mod counts;
 mod model;
 mod platforms;
 mod pushes;
@@ -42,6 +43,7 @@ mod record;
 mod refused;
 mod script;
 mod server;
+mod tls;
 mod tokens;
 mod wechat_view;
 
@@ -62,10 +64,12 @@ pub use self::model::moods::{Endpoint, Mood};
 pub use self::model::platforms::changes::{AuthorizerChange, AuthorizerState, PlatformChange, PlatformState};
 pub use self::model::platforms::push::{Push, PushKind, Pushed};
 pub use self::pushes::PushAnswered;
-pub use self::record::{Asked, CodeAsked, EndpointAsked, TokenAsked, TokenLife, TokenSource};
+pub use self::record::{Asked, CodeAsked, EndpointAsked, Handshakes, Lateness, TokenAsked, TokenLife, TokenSource};
 pub use self::refused::Refused;
 pub use self::script::{Step, Then};
+pub use self::tls::Tls;
 
+use self::counts::Counts;
 use self::model::Model;
 
 const CODES_PER_MINT_MOST: usize = 100_000;
@@ -99,8 +103,7 @@ struct Shared {
     /// The wall clock at the start; from then on time is tokio's, which tests can pause.
     started: (Instant, u64),
     ahead_ms: AtomicU64,
-    connections: AtomicU64,
-    connections_open: AtomicU64,
+    counts: Counts,
 }
 
 impl Default for Simulator {
@@ -122,8 +125,7 @@ impl Simulator {
                 idle: options.idle,
                 started: (Instant::now(), wall_clock_ms()),
                 ahead_ms: AtomicU64::new(0),
-                connections: AtomicU64::new(0),
-                connections_open: AtomicU64::new(0),
+                counts: Counts::default(),
             }),
         }
     }
@@ -133,7 +135,12 @@ impl Simulator {
     /// # Errors
     /// None as yet: what goes wrong with one connection does not end the others.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
-        server::serve(self, listener, stop).await
+        server::serve(self, listener, None, stop).await
+    }
+
+    /// The same over TLS, and HTTP/1.1 in it; errors are as there.
+    pub async fn serve_tls(self, listener: TcpListener, tls: Tls, stop: CancellationToken) -> io::Result<()> {
+        server::serve(self, listener, Some(tls), stop).await
     }
 
     /// Answers a call of the WeChat view without a socket: status and body, late or never where that is to happen. None
@@ -198,13 +205,13 @@ impl Simulator {
     /// The record of what was asked, with every code.
     #[must_use]
     pub fn asked(&self) -> Asked {
-        self.with_connections(self.with_model(|model, _| model.asked(true)))
+        self.shared.counts.beside(self.with_model(|model, _| model.asked(true)))
     }
 
     /// The record without the list of codes, which is quick however many there are.
     #[must_use]
     pub fn asked_without_codes(&self) -> Asked {
-        self.with_connections(self.with_model(|model, _| model.asked(false)))
+        self.shared.counts.beside(self.with_model(|model, _| model.asked(false)))
     }
 
     /// How often this code was asked about, and whether it is spent.
@@ -216,13 +223,7 @@ impl Simulator {
     /// Sets every count of the record to nothing; spent codes stay spent.
     pub fn forget_asked(&self) {
         self.with_model(|model, _| model.forget_asked());
-        self.shared.connections.store(0, Ordering::Relaxed);
-    }
-
-    fn with_connections(&self, asked: Asked) -> Asked {
-        let connections = self.shared.connections.load(Ordering::Relaxed);
-        let connections_open = self.shared.connections_open.load(Ordering::Relaxed);
-        Asked { connections, connections_open, ..asked }
+        self.shared.counts.forget();
     }
 
     /// The one way to the model and the one place that reads the clock.

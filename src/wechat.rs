@@ -69,7 +69,8 @@ pub struct ClientSettings {
     pub connect_timeout: Duration,
     /// Bound on a whole call, connecting and all hosts included; reading what has arrived by then takes a moment more.
     pub timeout: Duration,
-    /// How long an idle connection is kept; WeChat drops them at about 20 s.
+    /// An idle connection is not used again after this, and closed after at most twice this; WeChat drops them at about
+    /// 20 s.
     pub pool_idle: Duration,
 }
 

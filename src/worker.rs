@@ -187,7 +187,7 @@ impl Worker {
                 let mut walk = Walk::new(self, delivery, &login, &stop.hard);
                 match catch_panic(walk.take_turn(standing, &stop.soft)).await {
                     Some(settlement) => settlement,
-                    None => walk.conclude_panicked().await,
+                    None => Box::pin(walk.conclude_panicked()).await,
                 }
             }
         }

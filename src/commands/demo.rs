@@ -103,7 +103,7 @@ async fn show(process: &Process, backend: Backend, json: bool) -> Result<(), Com
 /// Simulator, worker and gateway, each on a free port of this machine.
 async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, String), CommandError> {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (simulator, upstream) = process.simulate(listen(anywhere, "the simulator").await?, vec![])?;
+    let (simulator, upstream) = process.simulate(listen(anywhere, "the simulator").await?, None, vec![])?;
     cases::prepare(&simulator)?;
     let apps = AppIds::new(upstream.apps.iter().map(|app| app.appid.clone()).collect());
     let worker = process.worker(opened, upstream)?;

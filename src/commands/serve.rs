@@ -53,6 +53,6 @@ async fn stand_in(process: &Process) -> Result<Upstream, CommandError> {
     let url = format!("http://{}", address(&listener)?);
     eprintln!("quicklogin: no app is configured: a SIMULATED WeChat stands in, and every result says so");
     eprintln!("  tap the button of app {SIMULATED_APPID}:  curl -X POST {url}/sim/codes");
-    let (_, upstream) = process.simulate(listener, vec![])?;
+    let (_, upstream) = process.simulate(listener, None, vec![])?;
     Ok(upstream)
 }

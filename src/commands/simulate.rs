@@ -2,13 +2,14 @@
 //! too.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
 
 use crate::commands::CommandError;
 use crate::commands::assemble::{Process, Upstream, address, listen};
 use crate::login::AppId;
-use crate::simulator::{AppChange, Simulator, SimulatorOptions};
+use crate::simulator::{AppChange, Refused, Simulator, SimulatorOptions, Tls};
 use crate::token::{App, KeptSecret, Source};
 use crate::wechat::ClientSettings;
 
@@ -21,21 +22,46 @@ pub(super) struct Args {
     /// Where to listen; without it, simulator.listen
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// Serve https with this certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandError> {
     let wanted = args.listen.unwrap_or(process.settings.simulator.listen);
+    let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref()).map(read_tls).transpose()?;
     let listener = listen(wanted, "simulator.listen").await?;
-    let url = format!("http://{}", address(&listener)?);
     process.stop_on_signals()?;
-    let (_, upstream) = process.simulate(listener, process.settings.apps()?)?;
+    let (_, upstream) = process.simulate(listener, tls, process.settings.apps()?)?;
+    let url = upstream.client.base_url.as_str().trim_end_matches('/');
     let known: Vec<_> = upstream.apps.iter().map(|app| app.appid.as_str()).collect();
     eprintln!("quicklogin simulator: a WeChat for {} at {url}", known.join(", "));
     eprintln!("  point workers at it:  QUICKLOGIN__WECHAT__BASE_URL={url}");
-    eprintln!("  tap the button:       curl -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]);
+    let curl = if args.tls_cert.is_some() {
+        eprintln!("  make them trust it:   SSL_CERT_FILE=… (PEM: whoever vouches for its certificate)");
+        "curl --cacert …"
+    } else {
+        "curl"
+    };
+    eprintln!("  tap the button:       {curl} -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]);
     process.shutdown.stop.soft.cancelled().await;
     process.finish().await;
     Ok(())
+}
+
+fn read_tls((certificate, key): (&Path, &Path)) -> Result<Tls, CommandError> {
+    let read = |file: &Path| {
+        let unread = |error| CommandError::settings(format!("{}: {error}", file.display()), "give it as a PEM file");
+        std::fs::read(file).map_err(unread)
+    };
+    let refused = |refused: Refused| {
+        let what = format!("{} and {}: {refused}", certificate.display(), key.display());
+        CommandError::settings(what, refused.hint())
+    };
+    Tls::from_pem(&read(certificate)?, &read(key)?).map_err(refused)
 }
 
 impl Process {
@@ -43,6 +69,7 @@ impl Process {
     pub(super) fn simulate(
         &self,
         listener: TcpListener,
+        tls: Option<Tls>,
         mut apps: Vec<App>,
     ) -> Result<(Simulator, Upstream), CommandError> {
         let from = &self.settings.simulator;
@@ -60,9 +87,13 @@ impl Process {
             let secret = secret.map_err(CommandError::at_run_time)?;
             simulator.put_app(AppChange::new(app.appid.as_str(), secret.expose())).map_err(refused)?;
         }
-        let base_url = format!("http://{}", address(&listener)?);
-        let serving = simulator.clone().serve(listener, self.shutdown.stop.hard.clone());
-        self.shutdown.tracker.spawn(serving);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let base_url = format!("{scheme}://{}", address(&listener)?);
+        let (serving, stop) = (simulator.clone(), self.shutdown.stop.hard.clone());
+        match tls {
+            Some(tls) => self.shutdown.tracker.spawn(serving.serve_tls(listener, tls, stop)),
+            None => self.shutdown.tracker.spawn(serving.serve(listener, stop)),
+        };
         // And no other host: what is simulated goes nowhere else.
         let base_url = base_url.parse().expect("an address makes a URL");
         let client = ClientSettings { base_url, hosts: vec![], ..self.settings.wechat()? };

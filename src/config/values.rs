@@ -14,6 +14,9 @@ use crate::token::KeptSecret;
 use crate::wechat::{self, ClientSettings};
 use crate::worker::Limits;
 
+/// The pool looks for idle connections once in so long, and so closes one at twice that at the latest: before WeChat does.
+const POOL_IDLE_S_MOST: u64 = 9;
+
 impl Settings {
     pub(super) fn check(&self) -> Result<(), BadSettings> {
         let zero = [
@@ -23,6 +26,7 @@ impl Settings {
             ("result.ttl_s", self.result.ttl_s),
             ("wechat.timeout_ms", self.wechat.timeout_ms),
             ("wechat.connect_timeout_ms", self.wechat.connect_timeout_ms),
+            ("wechat.pool_idle_s", self.wechat.pool_idle_s),
             ("redis.timeout_ms", self.redis.timeout_ms),
             ("redis.connect_timeout_ms", self.redis.connect_timeout_ms),
             ("rabbitmq.max_length", u64::from(self.rabbitmq.max_length)),
@@ -35,6 +39,12 @@ impl Settings {
             return Err(BadSettings::new(
                 "login.code_life_s is more than 300",
                 "WeChat's codes live five minutes from the tap; stay below that",
+            ));
+        }
+        if self.wechat.pool_idle_s > POOL_IDLE_S_MOST {
+            return Err(BadSettings::new(
+                format!("wechat.pool_idle_s is more than {POOL_IDLE_S_MOST}"),
+                "WeChat drops idle connections at about 20 s, and ours are closed after up to twice this",
             ));
         }
         if self.gateway.keys.iter().any(|key| key.expose().trim().is_empty()) {

@@ -36,6 +36,33 @@ pub struct Asked {
     pub connections: u64,
     /// Connections open at this moment; a reset leaves it alone.
     pub connections_open: u64,
+    /// TLS handshakes on those connections; none over plain HTTP.
+    pub handshakes: Handshakes,
+    /// How late the phone endpoint's answers were by the simulator's own doing.
+    pub late: Lateness,
+}
+
+/// TLS handshakes, as they ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshakes {
+    /// With new keys and a look at the certificate.
+    pub full: u64,
+    /// Going on from an earlier connection.
+    pub resumed: u64,
+    /// Given up by either side, or not finished in time.
+    pub failed: u64,
+}
+
+/// How long after its moment, which is the call's arrival and its latency, an answer was handed to its socket. About
+/// 1 ms is the timer's own; much more means that the simulator is what is being measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lateness {
+    /// Of so many answers,
+    pub answers: u64,
+    /// on average, in microseconds,
+    pub mean_us: u64,
+    /// and at worst, in microseconds.
+    pub max_us: u64,
 }
 
 /// The calls of one endpoint: every call is answered, cut or left hanging.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,12 +11,15 @@ use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::counts::Open;
 use super::pushes::Pushes;
+use super::tls::Tls;
 use super::wechat_view::{self, AnswerBody, Dropped};
 use super::{Simulator, control_view};
 
@@ -28,13 +30,19 @@ struct Views {
     simulator: Simulator,
     control: TowerToHyperService<Router>,
     pushes: Pushes,
+    tls: Option<Tls>,
 }
 
-pub(super) async fn serve(simulator: Simulator, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
+pub(super) async fn serve(
+    simulator: Simulator,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let control = TowerToHyperService::new(control_view::router(simulator.clone()));
     let connections = TaskTracker::new();
     let pushes = Pushes::start(&connections, stop.clone());
-    let views = Arc::new(Views { simulator, control, pushes });
+    let views = Arc::new(Views { simulator, control, pushes, tls });
     loop {
         let accepted = tokio::select! {
             biased;
@@ -43,9 +51,10 @@ pub(super) async fn serve(simulator: Simulator, listener: TcpListener, stop: Can
         };
         match accepted {
             Ok((stream, _)) => {
-                let (views, stop) = (Arc::clone(&views), stop.clone());
+                // A child: on one and the same token all connections would wait for each other.
+                let (views, stop) = (Arc::clone(&views), stop.child_token());
                 connections.spawn(async move {
-                    stop.run_until_cancelled(converse(views, stream)).await;
+                    stop.run_until_cancelled(welcome(views, stream)).await;
                 });
             }
             Err(error) => {
@@ -60,11 +69,20 @@ pub(super) async fn serve(simulator: Simulator, listener: TcpListener, stop: Can
     Ok(())
 }
 
-async fn converse(views: Arc<Views>, stream: TcpStream) {
+async fn welcome(views: Arc<Views>, stream: TcpStream) {
     let _open = Open::count(views.simulator.clone());
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
+    let Some(tls) = &views.tls else { return converse(views, stream).await };
+    let shaken = tls.shake_hands(stream).await;
+    views.simulator.shared.counts.handshake(shaken.as_ref().map(|(_, kind)| *kind));
+    if let Some((stream, _)) = shaken {
+        converse(views, stream).await;
+    }
+}
+
+async fn converse(views: Arc<Views>, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let idle = views.simulator.shared.idle;
     let answer = service_fn(move |request| answer(Arc::clone(&views), request));
     // hyper waits for the head of a next request no longer than this, so an idle connection ends.
@@ -82,21 +100,4 @@ async fn answer(views: Arc<Views>, request: Request<Incoming>) -> Result<Respons
         return answered.map(|response| response.map(AnswerBody::Control)).map_err(|never| match never {});
     }
     wechat_view::answer(&views.simulator, &views.pushes, request).await
-}
-
-/// Counts a connection in, and out again when it is dropped in whatever way.
-struct Open(Simulator);
-
-impl Open {
-    fn count(simulator: Simulator) -> Self {
-        simulator.shared.connections.fetch_add(1, Ordering::Relaxed);
-        simulator.shared.connections_open.fetch_add(1, Ordering::Relaxed);
-        Self(simulator)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.shared.connections_open.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -1,6 +1,7 @@
 //! Both views over real sockets.
 
 mod platforms;
+mod tls;
 
 use std::future::Future;
 
@@ -230,6 +231,28 @@ async fn a_late_answer_is_late() {
     let began = std::time::Instant::now();
     assert_eq!(errcode(served.ask_anew(&code).await), 0);
     assert!(began.elapsed() >= Duration::from_millis(110));
+}
+
+#[tokio::test]
+async fn how_late_the_simulator_itself_is_with_an_answer_is_recorded() {
+    let served = served(SimulatorOptions { latency_ms: 200, ..SimulatorOptions::default() }).await;
+    let asking = async {
+        let code = served.mint(Step::normal()).code;
+        errcode(served.ask_anew(&code).await)
+    };
+    // The whole process stands still past the moment of the answer.
+    let standing_still = async {
+        while served.simulator.asked_without_codes().phone.calls == 0 {
+            tokio::task::yield_now().await;
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    };
+    assert_eq!(tokio::join!(asking, standing_still).0, 0);
+    let late = served.simulator.asked_without_codes().late;
+    assert_eq!((late.answers, late.mean_us), (1, late.max_us));
+    assert!((50_000..200_000).contains(&late.max_us), "{late:?}: the latency that was set is not counted");
+    served.simulator.forget_asked();
+    assert_eq!(served.simulator.asked_without_codes().late, Lateness::default());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::Instant;
 
 pub(super) use self::answer_body::AnswerBody;
 use self::answer_body::Half;
@@ -72,11 +73,17 @@ pub(super) async fn answer(
     let Some(body) = read(body).await? else {
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
     };
+    let arrived = Instant::now();
     let (outcome, posting) = ask(simulator, call, &head, &body);
     if let Some(posting) = posting {
         pushes.begin(posting);
     }
-    act_out(outcome).await
+    let latency = Duration::from_millis(outcome.delay_ms);
+    let answer = act_out(outcome).await;
+    if matches!((call, &answer), (Call::Phone, Ok(_))) {
+        simulator.shared.counts.late_by(arrived.elapsed().saturating_sub(latency));
+    }
+    answer
 }
 
 /// The same without a socket, for whoever can do without pushes. None where the connection would be dropped.

@@ -58,7 +58,7 @@ impl Walk<'_> {
         let handing_over = async {
             self.hard.cancelled().await;
             sleep(FOR_THE_STORE).await;
-            self.worker.hand_over(&result.request_id, claimed, finished.json.clone()).await
+            Box::pin(self.worker.hand_over(&result.request_id, claimed, finished.json.clone())).await
         };
         let recorded = tokio::select! {
             biased;

@@ -19,6 +19,7 @@ mod gateway;
 mod handed_over;
 mod harness;
 mod hosts;
+mod https;
 mod killed;
 mod load;
 mod overload;

@@ -72,6 +72,8 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
         ("wechat.hosts = [\"sh\", \"tokyo\"]", &["config", "check"], "wechat.hosts, entry 2, is no host of WeChat's"),
         ("wechat.hosts = [\"http://127.0.0.1\"]", &["config", "check"], "is http, and wechat.base_url is https"),
         ("login.code_life_s = 301", &["config", "check"], "more than 300"),
+        ("wechat.pool_idle_s = 0", &["config", "check"], "wechat.pool_idle_s is 0"),
+        ("wechat.pool_idle_s = 10", &["config", "check"], "wechat.pool_idle_s is more than 9"),
         ("log.filter = \"quicklogin=loud\"", &["serve"], "log.filter"),
         ("", &["worker"], "needs a fleet"),
         ("", &["gateway"], "needs a fleet"),

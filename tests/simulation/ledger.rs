@@ -60,7 +60,7 @@ pub(crate) struct Asking {
     pub(crate) arrived: Option<u64>,
     pub(crate) spent: bool,
     /// The answer has come to the machine, heard or not.
-    pub(crate) answer_is_there: bool,
+    pub(crate) answer_is_there_since: Option<u64>,
     pub(crate) end: Option<End>,
     pub(crate) ended: Option<u64>,
 }

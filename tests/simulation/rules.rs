@@ -100,8 +100,10 @@ pub(crate) fn on_writing(world: &World, login: usize, machine: &SimulatedMachine
 /// A worker hears no more of an asking.
 pub(crate) fn on_giving_up(world: &World, machine: &SimulatedMachine, asking: usize) {
     let asking_is_lost = {
-        let ledger = world.ledger();
-        ledger.askings[asking].answer_is_there && machine.is_running() && machine.stopped_hard().is_none()
+        let (ledger, now) = (world.ledger(), world.now());
+        // What comes in the millisecond in which the time is up may be too late.
+        let was_there = ledger.askings[asking].answer_is_there_since.is_some_and(|since| since < now);
+        was_there && machine.is_running() && machine.stopped_hard().is_none()
     };
     if asking_is_lost {
         world.complain(None, format!("{} gives up asking {asking}, whose answer is there", machine.name));

@@ -102,7 +102,8 @@ impl Settler {
         let settled = match settlement {
             Settlement::Ack => Settled::Ack(self.tag),
             Settlement::Requeue => Settled::Requeue(self.tag),
-            Settlement::Dead { reason } => self.put_aside(delivery, reason).await,
+            // In a box, as what is large and rare: each delivery in hand would have room for it.
+            Settlement::Dead { reason } => Box::pin(self.put_aside(delivery, reason)).await,
         };
         self.tell(settled);
     }

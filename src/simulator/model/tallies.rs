@@ -1,9 +1,11 @@
 //! What was asked, counted, and the record as it is read off. Codes and tokens keep their own tallies.
 
+use std::collections::BTreeMap;
+
 use super::token_calls::Way;
 use super::tokens::{Holder, Token};
 use super::{ComponentCall, Model};
-use crate::simulator::record::{Asked, EndpointAsked, TokenAsked, TokenLife};
+use crate::simulator::record::{Asked, CodeAsked, EndpointAsked, TokenAsked, TokenLife};
 
 #[derive(Default)]
 pub(super) struct Tallies {
@@ -57,9 +59,8 @@ impl Model {
             token_lives: self.token_lives(),
             distinct_codes: self.codes.distinct_asked,
             codes_asked_more_than_once: self.codes.asked_more_than_once,
-            codes: self.codes.asked().filter(|_| with_codes).map(|(code, asked)| (code.to_owned(), asked)).collect(),
-            connections: 0,
-            connections_open: 0,
+            codes: if with_codes { self.codes_asked() } else { BTreeMap::new() },
+            ..Asked::default()
         }
     }
 
@@ -67,6 +68,10 @@ impl Model {
         self.tallies = Tallies::default();
         self.tokens.forget_tallies();
         self.codes.forget_tallies();
+    }
+
+    fn codes_asked(&self) -> BTreeMap<String, CodeAsked> {
+        self.codes.asked().map(|(code, asked)| (code.to_owned(), asked)).collect()
     }
 
     fn token_lives(&self) -> Vec<TokenLife> {

@@ -400,7 +400,7 @@ pub(crate) fn client_settings(base_urls: &[String], connect_timeout: Duration, t
         hosts: hosts.collect(),
         connect_timeout,
         timeout,
-        pool_idle: Duration::from_secs(12),
+        pool_idle: Duration::from_secs(9),
     }
 }
 

@@ -93,7 +93,7 @@ impl World {
             began: self.now(),
             arrived: None,
             spent: false,
-            answer_is_there: false,
+            answer_is_there_since: None,
             end: None,
             ended: None,
         });
@@ -110,7 +110,7 @@ impl World {
 
     pub(crate) fn answer_is_there(&self, asking: usize, status: u16) {
         self.note(Event::Answered { asking, status });
-        self.ledger().askings[asking].answer_is_there = true;
+        self.ledger().askings[asking].answer_is_there_since = Some(self.now());
     }
 
     pub(crate) fn hears(&self, machine: &SimulatedMachine, asking: usize, end: End) {

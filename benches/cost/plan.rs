@@ -1,0 +1,64 @@
+//! What is to be measured, as the command line says.
+
+use std::process::exit;
+use std::time::Duration;
+
+const USAGE: &str = "usage: scripts/bench [--tls] [--scale] [--logins N] [--seconds N] [--rounds N] [--slots N]";
+const HELP: &str = "
+  --tls         WeChat is simulated over HTTPS
+  --scale       1, 2, 4 and 8 workers, with one queue and with several, instead of the comparison
+  --logins N    so many wait when a worker starts (40000)
+  --seconds N   so long 500 logins come each second (20)
+  --rounds N    so often both are measured, in turn (3)
+  --slots N     so many are in flight (256)";
+
+/// What is to be measured.
+pub(crate) struct Plan {
+    pub(crate) tls: bool,
+    pub(crate) scale: bool,
+    pub(crate) logins: usize,
+    pub(crate) steady: Duration,
+    pub(crate) rounds: usize,
+    pub(crate) slots: u16,
+}
+
+impl Plan {
+    pub(crate) const WECHAT_TAKES: Duration = Duration::from_millis(20);
+    pub(crate) const STEADY_A_SECOND: u32 = 500;
+
+    /// Ends the process over a mistake.
+    pub(crate) fn from_arguments() -> Self {
+        let mut plan =
+            Self { tls: false, scale: false, logins: 40_000, steady: Duration::from_secs(20), rounds: 3, slots: 256 };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut number = || number(&argument, arguments.next());
+            match argument.as_str() {
+                // Cargo's own.
+                "--bench" => {}
+                "--tls" => plan.tls = true,
+                "--scale" => plan.scale = true,
+                "--logins" => plan.logins = number().max(1000) as usize,
+                "--seconds" => plan.steady = Duration::from_secs(number().into()),
+                "--rounds" => plan.rounds = number() as usize,
+                "--slots" => plan.slots = number().try_into().unwrap_or(u16::MAX),
+                "-h" | "--help" => {
+                    println!("{USAGE}{HELP}");
+                    exit(0)
+                }
+                other => wrong(&format!("there is no {other}")),
+            }
+        }
+        plan
+    }
+}
+
+fn number(of: &str, text: Option<String>) -> u32 {
+    let number = text.as_deref().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
+    number.unwrap_or_else(|| wrong(&format!("{of} wants a number from 1 on, and has {}", text.unwrap_or_default())))
+}
+
+fn wrong(what: &str) -> ! {
+    eprintln!("error: {what}\nhint: {USAGE}");
+    exit(2)
+}
