@@ -101,7 +101,7 @@ async fn a_wechat_that_is_no_simulator_is_sent_nothing() {
     let other = run(&site, &wechat(&servers.gateway_url()));
     assert_eq!((other.code, other.stderr.contains("is no simulator\nhint: ")), (Some(2), true), "{}", other.stderr);
     let nobody = run(&site, &wechat(&format!("http://127.0.0.1:{}", free_port())));
-    assert_eq!((nobody.code, nobody.stderr.contains("nothing answers")), (Some(1), true), "{}", nobody.stderr);
+    assert_eq!((nobody.code, nobody.stderr.contains("cannot be reached")), (Some(1), true), "{}", nobody.stderr);
 }
 
 #[tokio::test]

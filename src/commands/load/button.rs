@@ -41,7 +41,7 @@ impl Button {
         let http = Client::builder().no_proxy().timeout(ANSWERS_WITHIN).build();
         let http = http.map_err(|error| CommandError::at_run_time(format!("no HTTP client: {error}")))?;
         let mut answer = http.get(format!("{url}/sim/livez")).send().await.map_err(|_| {
-            CommandError::at_run_time(format!("nothing answers at wechat.base_url {url}")).with_hint(HINT)
+            CommandError::at_run_time(format!("wechat.base_url {url} cannot be reached")).with_hint(HINT)
         })?;
         let said = answer.chunk().await.ok().flatten().unwrap_or_default();
         if answer.status() != StatusCode::OK || said.as_ref() != b"ok" {

@@ -54,7 +54,7 @@ impl Line {
         let appid = app(process, plan)?;
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let upstream = if process.settings.apps.is_empty() {
-            process.simulate(listen(anywhere, "the simulator").await?, vec![])?.1
+            process.simulate(listen(anywhere, "the simulator").await?, None, vec![])?.1
         } else {
             let mut upstream = process.wechat()?;
             // A code that was made up goes nowhere else.
