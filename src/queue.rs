@@ -159,6 +159,14 @@ impl Queue {
         }
     }
 
+    /// How many requests wait to be delivered; those in hand are not among them.
+    pub async fn depth(&self) -> Result<u64, PublishFault> {
+        match self {
+            Self::Memory(memory) => Ok(memory.depth()),
+            Self::Rabbit(rabbit) => rabbit.depth().await,
+        }
+    }
+
     /// Whether a request could be published now.
     pub async fn check(&self) -> Result<(), PublishFault> {
         match self {

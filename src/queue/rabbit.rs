@@ -117,6 +117,10 @@ impl RabbitQueue {
         self.0.publisher.remove_topology().await;
     }
 
+    pub(super) async fn depth(&self) -> Result<u64, PublishFault> {
+        self.0.publisher.depth().await
+    }
+
     pub(super) async fn check(&self) -> Result<(), PublishFault> {
         self.0.publisher.check().await
     }

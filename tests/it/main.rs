@@ -21,6 +21,7 @@ mod harness;
 mod hosts;
 mod https;
 mod killed;
+mod load;
 mod overload;
 mod panics;
 mod poison;

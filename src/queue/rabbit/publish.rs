@@ -85,6 +85,18 @@ impl Publisher {
         if link.is_blocked() { Err(blocked()) } else { Ok(()) }
     }
 
+    /// How many requests wait in the queue.
+    pub(super) async fn depth(&self) -> Result<u64, PublishFault> {
+        let link = in_time(self.links.current()).await?;
+        let looking = async {
+            let channel = link.channel().await?;
+            let depth = topology::depth(&channel, &self.settings).await?;
+            link.take_back(channel);
+            Ok(depth)
+        };
+        looking.await.map_err(|error: lapin::Error| away(&error.to_string()))
+    }
+
     /// Deletes exchange and queues, as far as RabbitMQ lets us.
     pub(super) async fn remove_topology(&self) {
         let Ok(link) = in_time(self.links.current()).await else { return };

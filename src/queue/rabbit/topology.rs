@@ -91,6 +91,13 @@ fn is_other_arguments(error: &lapin::Error) -> bool {
     matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))
 }
 
+/// How many requests wait to be delivered.
+pub(super) async fn depth(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<u64> {
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let asked = channel.queue_declare(settings.queue.as_str().into(), options, FieldTable::default());
+    Ok(bounded(asked).await?.message_count().into())
+}
+
 /// Deletes all of it, whatever is in it.
 pub(super) async fn remove(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()> {
     let others = [&settings.dead_queue, &settings.results_queue].map(String::clone);
