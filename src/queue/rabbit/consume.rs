@@ -25,6 +25,9 @@ use crate::queue::rabbit::{RabbitQueue, bounded, topology};
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// A session that lasted so long was a good one, and the next begins without a long pause.
 const GOOD_SESSION: Duration = Duration::from_secs(5);
+/// So many deliveries are handed from the session to the worker at once, of those that RabbitMQ has sent ahead: one by one,
+/// each would cost a turn of both.
+const AT_ONCE: usize = 32;
 /// Bound on saying goodbye to a broker that may be gone.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -55,8 +58,7 @@ pub(super) enum End {
 
 /// Consumes the queues of these names, so much of each.
 pub(super) fn start(queue: RabbitQueue, names: Vec<String>, in_hand: u16, stop: CancellationToken) -> Consumer {
-    // One: what RabbitMQ has sent ahead waits in lapin's buffer, which the prefetch bounds.
-    let (sender, deliveries) = mpsc::channel(1);
+    let (sender, deliveries) = mpsc::channel(AT_ONCE);
     let (consuming_sender, consuming) = watch::channel(false);
     let tracker = queue.0.tracker.clone();
     let supervisor =
@@ -66,6 +68,11 @@ pub(super) fn start(queue: RabbitQueue, names: Vec<String>, in_hand: u16, stop: 
 
 impl Consumer {
     pub(in crate::queue) async fn next(&mut self) -> Option<Delivery> {
+        if !self.stop.is_cancelled()
+            && let Ok(delivery) = self.deliveries.try_recv()
+        {
+            return Some(delivery);
+        }
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,

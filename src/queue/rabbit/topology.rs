@@ -93,9 +93,13 @@ fn is_other_arguments(error: &lapin::Error) -> bool {
 
 /// How many requests wait to be delivered.
 pub(super) async fn depth(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<u64> {
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    let asked = channel.queue_declare(settings.queue.as_str().into(), options, FieldTable::default());
-    Ok(bounded(asked).await?.message_count().into())
+    let mut depth = 0;
+    for queue in settings.queues() {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let asked = channel.queue_declare(queue.into(), options, FieldTable::default());
+        depth += u64::from(bounded(asked).await?.message_count());
+    }
+    Ok(depth)
 }
 
 /// Deletes all of it, whatever is in it.
