@@ -79,6 +79,10 @@ impl Asking<'_, '_> {
         while clock::now_ms() < self.until_ms() {
             let began_ms = clock::now_ms();
             let asked = match self.try_once().await {
+                // Nearly always, and then it need not be kept to be judged once more at the end.
+                Tried::Asked(Asked::Answer(Ok(Reply::Phone(phone)))) => {
+                    return Some(verdict::judge_phone(phone, self.app.appid()));
+                }
                 Tried::Asked(asked) => asked,
                 Tried::StoreAway => {
                     self.wait_for_store(began_ms).await?;
