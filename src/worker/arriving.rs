@@ -120,11 +120,12 @@ impl Worker {
     }
 
     pub(super) fn time_left(&self, request: &LoginRequest) -> Duration {
-        Duration::from_millis(self.time_up_at(request).saturating_sub(clock::now_ms()))
+        let now_ms = clock::now_ms();
+        Duration::from_millis(self.time_up_at(request, now_ms).saturating_sub(now_ms))
     }
 
-    pub(super) fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
-        verdict::time_up_at(request, None, clock::now_ms(), self.0.limits.code_life)
+    pub(super) fn time_up_at(&self, request: &LoginRequest, now_ms: UnixMs) -> UnixMs {
+        verdict::time_up_at(request, None, now_ms, self.0.limits.code_life)
     }
 }
 
