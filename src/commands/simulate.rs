@@ -9,6 +9,7 @@ use crate::commands::CommandError;
 use crate::commands::assemble::{Process, Upstream, address, listen};
 use crate::login::AppId;
 use crate::simulator::{AppChange, Simulator, SimulatorOptions};
+use crate::telemetry::say;
 use crate::token::{App, KeptSecret, Source};
 use crate::wechat::ClientSettings;
 
@@ -30,9 +31,9 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandErro
     process.stop_on_signals()?;
     let (_, upstream) = process.simulate(listener, process.settings.apps()?)?;
     let known: Vec<_> = upstream.apps.iter().map(|app| app.appid.as_str()).collect();
-    eprintln!("quicklogin simulator: a WeChat for {} at {url}", known.join(", "));
-    eprintln!("  point workers at it:  QUICKLOGIN__WECHAT__BASE_URL={url}");
-    eprintln!("  tap the button:       curl -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]);
+    say(format_args!("quicklogin simulator: a WeChat for {} at {url}", known.join(", ")));
+    say(format_args!("  point workers at it:  QUICKLOGIN__WECHAT__BASE_URL={url}"));
+    say(format_args!("  tap the button:       curl -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]));
     process.shutdown.stop.soft.cancelled().await;
     process.finish().await;
     Ok(())
