@@ -127,7 +127,8 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         }
         _ => &settings.log.filter,
     };
-    telemetry::start(filter, settings.log.format).map_err(|bad| {
+    // Declared before the runtime, and so dropped behind it.
+    let _logs = telemetry::start(filter, settings.log.format).map_err(|bad| {
         CommandError::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\"")
     })?;
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {

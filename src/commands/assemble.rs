@@ -18,6 +18,7 @@ use crate::process_name::process_name;
 use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::telemetry::say;
 use crate::token::{self, App, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
@@ -217,7 +218,7 @@ impl Process {
             let started = async { consuming.wait_for(|consuming| *consuming).await.is_ok() };
             tokio::select! {
                 started = started => if started {
-                    eprintln!("quicklogin worker: consuming {queue}, {slots} slots");
+                    say(format_args!("quicklogin worker: consuming {queue}, {slots} slots"));
                 },
                 () = stop.cancelled() => {}
             }
