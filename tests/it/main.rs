@@ -39,4 +39,5 @@ mod storm;
 mod support;
 mod token_commands;
 mod tokens;
+mod wire;
 mod worn_out;
