@@ -6,6 +6,7 @@
 //! asking again is right. One that surely was not sent goes to another host (`hosts`), within the same time.
 
 mod answer;
+mod endpoint;
 pub mod errcode;
 pub mod explained;
 mod hosts;
@@ -26,7 +27,8 @@ pub use answer::{Fault, Reply, TokenGrant, TokenReply};
 pub use platform::{AuthorizerReply, MerchantsReply};
 pub use wire::{Call, Heard, StandIn};
 
-use hosts::{Endpoint, Hosts, Turn};
+use endpoint::{Address, Endpoint};
+use hosts::{Hosts, Turn};
 use wire::Wire;
 
 use crate::login::{AppId, Code, OpenId};
@@ -165,14 +167,15 @@ impl Client {
     pub async fn classic_token(&self, appid: &AppId, secret: &Secret) -> Result<TokenReply, Fault> {
         let query = [("grant_type", "client_credential"), ("appid", appid.as_str()), ("secret", secret.expose())];
         let endpoint = &self.0.classic_token;
-        let heard = self.call(|host| Call { url: endpoint.url(host, &query), bearer: None, body: None }).await?;
+        let heard = self.call(|host| endpoint.call(host, &query, None)).await?;
         answer::read_token(&heard, &[secret.expose()])
     }
 
     /// Asks another system's token server, which answers as WeChat's own token endpoints do: the one call that does not
     /// go to WeChat.
     pub async fn external_token(&self, url: &Url, bearer: Option<&Secret>) -> Result<TokenReply, Fault> {
-        let call = Call { url: url.clone(), bearer: bearer.cloned(), body: None };
+        let address = Address::of(url).map_err(|ClientError(why)| Fault::Unreachable(why))?;
+        let call = address.get(bearer)?;
         let heard = self.hear(call, self.0.timeout).await?;
         answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
     }
@@ -183,19 +186,16 @@ impl Client {
         query: &[(&str, &str)],
         body: &(impl Serialize + Sync),
     ) -> Result<Heard, Fault> {
-        self.call(|host| {
-            let body = serde_json::to_vec(body).expect("text always serialises");
-            Call { url: endpoint.url(host, query), bearer: None, body: Some(body) }
-        })
-        .await
+        let body = || serde_json::to_vec(body).expect("text always serialises");
+        self.call(|host| endpoint.call(host, query, Some(body()))).await
     }
 
     /// Sends a call, made anew for each host, to one host after the other while it surely was not sent.
-    async fn call(&self, call_to: impl Fn(usize) -> Call) -> Result<Heard, Fault> {
+    async fn call(&self, call_to: impl Fn(usize) -> Result<Call, Fault>) -> Result<Heard, Fault> {
         let Inner { hosts, connect_timeout, timeout: limit, .. } = &*self.0;
         let (began, mut tried) = (Instant::now(), Vec::new());
         let mut turn = hosts.turn(&tried, began).expect("base_url is a host");
-        let mut heard = self.take_turn(turn, call_to(turn.host), *limit).await;
+        let mut heard = self.take_turn(turn, call_to(turn.host)?, *limit).await;
         while matches!(heard, Err(Fault::Unreachable(_))) {
             tried.push(turn.host);
             let left = limit.saturating_sub(began.elapsed());
@@ -204,7 +204,7 @@ impl Client {
             }
             let Some(next) = hosts.turn(&tried, Instant::now()) else { break };
             turn = next;
-            heard = self.take_turn(turn, call_to(turn.host), left).await;
+            heard = self.take_turn(turn, call_to(turn.host)?, left).await;
         }
         heard
     }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `line`: WeChat is a function in this process, so what is counted is ours alone. `call`: WeChat is asked over HTTP, and
-//! so what is counted is also hyper's and reqwest's, and that of a responder which is always the same.
+//! so what is counted is also hyper's, and that of a responder which is always the same.
 
 mod line;
 mod wechat;

@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use quicklogin::config::Settings;
@@ -89,8 +90,8 @@ fn at(address: SocketAddr, settings: &Settings) -> ClientSettings {
 }
 
 fn stand_in(call: &Call, countdown: &Countdown) -> BoxFuture<'static, Result<Heard, Fault>> {
-    let text = answer_to(call.url.as_str(), call.body.as_deref().unwrap_or_default(), countdown);
-    ready(Ok(Heard { status: 200, text: text.as_bytes().to_vec() })).boxed()
+    let text = answer_to(call.url.query().unwrap_or_default(), call.body.as_deref().unwrap_or_default(), countdown);
+    ready(Ok(Heard { status: 200, text: Bytes::from_static(text.as_bytes()) })).boxed()
 }
 
 /// An app is known by its token, where it has one.

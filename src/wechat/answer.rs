@@ -2,6 +2,9 @@
 
 mod documented;
 
+use std::error::Error;
+
+use hyper_util::client::legacy;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -198,31 +201,21 @@ pub(super) fn read_done(heard: &Heard, sent: &[&str]) -> Result<Option<WechatAns
 
 /// A call that got no answer at all. Only what makes connections (name look-up, TCP, TLS, and the bound on them) fails as
 /// `connect`; what fails on a connection, also on one that was used before, may have been sent.
-#[expect(clippy::disallowed_types, reason = "the URL is taken off before anything is made of the error")]
-pub(super) fn unanswered(error: reqwest::Error) -> Fault {
-    match error.is_connect() || error.is_builder() {
-        true => Fault::Unreachable(cause(error)),
-        false => Fault::Unheard(cause(error)),
-    }
+pub(super) fn unanswered(error: &legacy::Error) -> Fault {
+    // Its own text says no more than which of the two it is.
+    let why = error.source().map_or_else(|| error.to_string(), cause);
+    if error.is_connect() { Fault::Unreachable(why) } else { Fault::Unheard(why) }
 }
 
 /// A call whose answer broke off.
-#[expect(clippy::disallowed_types, reason = "the URL is taken off before anything is made of the error")]
-pub(super) fn cut_off(error: reqwest::Error) -> Fault {
+pub(super) fn cut_off(error: &hyper::Error) -> Fault {
     Fault::Unheard(cause(error))
 }
 
-/// The chain of causes in one line, without the URL.
-#[expect(clippy::disallowed_types, reason = "the URL is taken off before anything is made of the error")]
-pub(super) fn cause(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(deeper) = source {
-        text = format!("{text}: {deeper}");
-        source = deeper.source();
-    }
-    text
+/// The chain of causes in one line. Neither hyper's nor rustls' errors hold a URL; reqwest's would.
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
+    let deeper = std::iter::successors(error.source(), |cause| Error::source(*cause));
+    deeper.fold(error.to_string(), |text, deeper| format!("{text}: {deeper}"))
 }
 
 /// WeChat's `errcode` is a number; some of its gateways are known to send text.

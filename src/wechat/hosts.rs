@@ -1,7 +1,7 @@
 //! Which of WeChat's hosts a call is sent to, and the memory of those that could not be reached.
 //!
 //! Only of those: a slow answer, a cut or an error of WeChat's moves nothing to another host. Nothing is sent here, and
-//! nothing decided: that is `memory`'s. An [`Endpoint`] has the URLs.
+//! nothing decided: that is `memory`'s. The URLs are `endpoint`'s.
 
 mod memory;
 
@@ -13,7 +13,7 @@ use reqwest::Url;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{ClientError, Fault, Heard};
+use super::{Fault, Heard};
 pub(super) use memory::Turn;
 use memory::{Change, Memory, Told};
 
@@ -86,33 +86,6 @@ impl Told {
             Ok(_) | Err(Fault::Busy(_) | Fault::Throttled | Fault::Unreadable(_)) => Self::Answered,
         }
     }
-}
-
-/// A path of WeChat's API at each host, in the order of the hosts.
-pub(super) struct Endpoint(Vec<Url>);
-
-impl Endpoint {
-    pub(super) fn new(hosts: &[Url], path: &str) -> Result<Self, ClientError> {
-        hosts.iter().map(|base| with_path(base, path)).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// The URL at this host, with a query where there is one.
-    pub(super) fn url(&self, host: usize, query: &[(&str, &str)]) -> Url {
-        let mut url = self.0[host].clone();
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        url
-    }
-}
-
-fn with_path(base: &Url, path: &str) -> Result<Url, ClientError> {
-    let mut url = base.clone();
-    url.path_segments_mut()
-        .map_err(|()| ClientError("a base URL has no host".into()))?
-        .pop_if_empty()
-        .extend(path.split('/'));
-    Ok(url)
 }
 
 /// Host and port, and nothing else that a URL may hold.

@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::login::{AppId, WechatAnswer};
 use crate::secret::Secret;
 use crate::wechat::answer::{self, TokenGrant, TokenReply};
-use crate::wechat::{AccessToken, Client, ClientError, Endpoint, Fault};
+use crate::wechat::endpoint::Endpoint;
+use crate::wechat::{AccessToken, Client, ClientError, Fault};
 
 /// The paths at each host.
 pub(super) struct Endpoints {

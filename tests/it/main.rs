@@ -41,4 +41,5 @@ mod storm;
 mod support;
 mod token_commands;
 mod tokens;
+mod wire;
 mod worn_out;

@@ -137,7 +137,7 @@ async fn at_wechat(
         world.answer_is_there(asking, *status);
     }
     // Nobody there any more? Then nobody hears it.
-    let _ = answers.send(answered.map(|(status, text)| Heard { status, text: text.to_vec() }));
+    let _ = answers.send(answered.map(|(status, text)| Heard { status, text }));
 }
 
 /// Holds the line open and says nothing.
@@ -148,7 +148,7 @@ async fn answers_never(answers: oneshot::Sender<Option<Heard>>) {
 
 fn throw(world: &World, call: &Call) -> Fate {
     let (rates, timeout) = (&world.plan.rates, world.plan.setup.timeout_ms);
-    let is_first_host = call.url.host_str() == Some("a.test");
+    let is_first_host = call.url.host() == Some("a.test");
     let away = world.wechat_is_away(is_first_host);
     let mut dice = world.dice();
     let unreachable = |after| Fate::Unreachable { after };
@@ -194,7 +194,7 @@ fn code_of(call: &Call) -> Option<String> {
 
 fn request(call: Call) -> Request<Bytes> {
     let method = if call.body.is_some() { "POST" } else { "GET" };
-    let target = format!("{}?{}", call.url.path(), call.url.query().unwrap_or_default());
+    let target = call.url.path_and_query().expect("it has a path").as_str();
     let request = Request::builder().method(method).uri(target);
     request.body(call.body.unwrap_or_default().into()).expect("a path and a query are a good target")
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn heard(status: u16, text: &str) -> Heard {
-    Heard { status, text: text.as_bytes().to_vec() }
+    Heard { status, text: text.to_owned().into() }
 }
 
 fn phone(text: &str) -> Result<Reply, Fault> {
