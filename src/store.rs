@@ -138,8 +138,8 @@ impl Store {
         }
     }
 
-    /// Claims a login for `lease`, in the name of `owner`, one word that is unlike any other. What the claim says is
-    /// remembered for `keep`, so that a successor learns of it. Claiming again in the same name is the same claim.
+    /// Claims a login for `lease`, in the name of `owner`, which is unlike any other. What the claim says is remembered
+    /// for `keep`, so that a successor learns of it. Claiming again in the same name is the same claim.
     pub async fn claim(
         &self,
         id: &RequestId,

@@ -91,7 +91,7 @@ impl Redis {
     ) -> Result<Claim, StoreAway> {
         let mut call = self.login_script(&self.scripts.claim, id);
         let (lease, keep) = (ms(lease), ms(keep));
-        call.text(format_args!("{owner} 1 0 {}", keep.saturating_sub(lease))).arg(keep);
+        call.text(format_args!("1 0 {} {owner}", keep.saturating_sub(lease))).arg(keep);
         let mine = |asked, unheard| Claim::Mine(Claimed { owner: owner.into(), asked, unheard });
         let earlier: Option<(String, u64, bool)> = self.run(&call).await?;
         let Some((kind, number, unheard)) = earlier else { return Ok(mine(0, false)) };

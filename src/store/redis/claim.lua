@@ -1,6 +1,6 @@
 -- Claims a login. KEYS: result, claim. ARGV: the claim of one that nobody has claimed before, keep ms.
--- A claim is four words: owner (none once it was given back), times asked, whether an answer may have been missed, and
--- the ms by which the key outlives the lease: so Redis' own expiry keeps the time of both.
+-- A claim is a text: times asked, whether an answer may have been missed, the ms by which the key outlives the lease (so
+-- Redis' own expiry keeps the time of both), and the owner, or none once it was given back.
 -- Answers nothing where it is mine and new, else {recorded} | {held, ms left} | {mine, times asked before, whether an
 -- answer may have been missed}.
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -10,13 +10,13 @@ end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return false
 end
-local words = '^(%S*) (%d+) (%d) (%d+)$'
-local mine, _, _, outlives = string.match(ARGV[1], words)
+local words = '^(%d+) (%d) (%d+) (.*)$'
+local _, _, outlives, mine = string.match(ARGV[1], words)
 local owner, asked, unheard, left
 local claim = redis.pcall('GET', KEYS[2])
 if type(claim) == 'string' then
   local earlier
-  owner, asked, unheard, earlier = string.match(claim, words)
+  asked, unheard, earlier, owner = string.match(claim, words)
   left = redis.call('PTTL', KEYS[2]) - earlier
 else
   -- A worker's that was started before claims were texts: a hash.
@@ -33,5 +33,5 @@ elseif owner ~= '' then
   -- One that ran out may have missed an answer; one that was given back has said so itself.
   unheard = 1
 end
-redis.call('SET', KEYS[2], table.concat({mine, asked + 1, unheard, outlives}, ' '), 'PX', ARGV[2])
+redis.call('SET', KEYS[2], table.concat({asked + 1, unheard, outlives, mine}, ' '), 'PX', ARGV[2])
 return {'mine', tonumber(asked), tonumber(unheard)}

@@ -6,7 +6,7 @@ end
 local owner
 local claim = redis.pcall('GET', KEYS[2])
 if type(claim) == 'string' then
-  owner = string.match(claim, '^%S*')
+  owner = string.match(claim, '^%d+ %d %d+ (.*)$')
 elseif claim then
   -- A worker's that was started before claims were texts: a hash. It may have left its failure to us.
   owner = redis.call('HGET', KEYS[2], 'owner')

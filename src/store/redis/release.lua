@@ -1,6 +1,6 @@
 -- Gives a claim back. KEYS: result, claim. ARGV: owner, times asked, whether an answer was missed.
 -- What a claim is, claim.lua tells; one that is no text is of another version, and not ours.
 local claim = redis.pcall('GET', KEYS[2])
-if type(claim) == 'string' and string.match(claim, '^%S*') == ARGV[1] then
-  redis.call('SET', KEYS[2], table.concat({'', ARGV[2], ARGV[3], 0}, ' '), 'KEEPTTL')
+if type(claim) == 'string' and string.match(claim, '^%d+ %d %d+ (.*)$') == ARGV[1] then
+  redis.call('SET', KEYS[2], table.concat({ARGV[2], ARGV[3], 0, ''}, ' '), 'KEEPTTL')
 end
