@@ -3,6 +3,7 @@
 mod authorizers;
 mod away;
 mod chaos;
+mod claims;
 mod clocks;
 mod dead_letters;
 mod documents;
