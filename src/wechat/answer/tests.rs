@@ -133,6 +133,7 @@ fn what_is_read_in_one_pass_is_what_the_pieces_say() {
         include_str!("../../../tests/data/phone-watermark-no-timestamp.json"),
         r#"{"errcode":0,"phone_info":{"phoneNumber":"13800000000","countryCode":[86],"watermark":{"appid":7}}}"#,
         r#"{"phone_info":["1",null,"86",[1,"wx"]],"errmsg":{"a":[1]},"errcode":0}"#,
+        r#"{"errcode":0,"list":1,"list":2,"phone_info":{"phoneNumber":"13800000000"}}"#,
         r#"[0,"ok",{"phoneNumber":"13800000000"}]"#,
         r#"[0,"ok",{"phoneNumber":"13800000000"},null,null,null,null]"#,
         r#"{"errcode":"40029","errmsg":"x"}"#,
