@@ -149,7 +149,7 @@ fn what_is_read_in_one_pass_is_what_the_pieces_say() {
         }
         let Some(phone) = documented::read_phone(&text) else { continue };
         read_at_once += 1;
-        let heard = Heard { status: 200, text };
+        let heard = Heard { status: 200, text: text.into() };
         let text = String::from_utf8_lossy(&heard.text);
         assert_eq!(read_phone_in_pieces(&heard, &[]), Ok(Reply::Phone(phone)), "{text}");
     }
