@@ -17,7 +17,7 @@ use super::json::Json;
 use super::text::Text;
 
 /// So many lines are said.
-const SAID: usize = 18;
+const SAID: usize = 20;
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -70,6 +70,8 @@ fn say_everything() {
     info!(message = nasty, "r#type" = 1, r#fn = "raw");
     info!(message = "a plain message", empty = "");
     info!("{}", "");
+    info!("\u{9b}1m");
+    info!("\u{e9}");
     info!(alone = 7);
     info!(small = i64::MIN, large = u64::MAX, larger = u128::MAX, "numbers");
     info!(half = 0.5, whole = 1.0, huge = 1e300, none = f64::NAN, "numbers");

@@ -274,6 +274,8 @@ async fn serve_without_apps_says_that_wechat_is_simulated_on_every_result() {
     assert!(serve.said().contains("SIMULATED") && serve.said().contains("nothing survives a restart"));
     serve.terminate();
     assert_eq!(serve.end_within(SOON).and_then(|status| status.code()), Some(0));
+    let last = "taking no more logins; finishing those in hand in_hand=0\n";
+    assert!(serve.said().contains(last), "what is said last is not lost: {}", serve.said());
 }
 
 #[tokio::test]
