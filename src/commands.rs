@@ -6,6 +6,7 @@ mod dead;
 mod demo;
 mod explain;
 mod gateway;
+mod load;
 mod login;
 mod reload;
 mod serve;
@@ -59,6 +60,12 @@ enum Command {
     /// On a fleet a worker must be running; without one, this process asks WeChat itself. It cannot reach into a running
     /// `serve`: use its HTTP there.
     Login(login::Args),
+    /// Put the line under a steady load of logins and time each; or find the highest rate that it keeps
+    ///
+    /// A latency counts from when the login was due, sent late or not. Codes come from a simulator at wechat.base_url, which
+    /// the workers must ask too. Without a fleet and without --gateway, the whole line runs in this process. Ends with 1 when a
+    /// login has no result or another's number.
+    Load(load::Args),
     /// Look at access tokens, refresh one, put in a platform's ticket
     #[command(subcommand)]
     Token(token::Action),
@@ -113,10 +120,15 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let settings = settings?;
     let filter = match command {
         // What they print is what is to be seen.
-        Command::Demo(_) | Command::Token(_) | Command::Dead(_) if settings.log.filter == DEFAULT_FILTER => "warn",
+        Command::Demo(_) | Command::Load(_) | Command::Token(_) | Command::Dead(_)
+            if settings.log.filter == DEFAULT_FILTER =>
+        {
+            "warn"
+        }
         _ => &settings.log.filter,
     };
-    telemetry::start(filter, settings.log.format).map_err(|bad| {
+    // Declared before the runtime, and so dropped behind it.
+    let _logs = telemetry::start(filter, settings.log.format).map_err(|bad| {
         CommandError::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\"")
     })?;
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
@@ -135,6 +147,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Gateway => gateway::run(&process).await,
             Command::Simulate(args) => simulate::run(&process, args).await,
             Command::Demo(args) => demo::run(process, args).await,
+            Command::Load(args) => load::run(&process, args).await,
             Command::Login(args) => login::run(&process, args).await,
             Command::Token(action) => token::run(&process, action).await,
             Command::Dead(action) => dead::run(&process, action).await,

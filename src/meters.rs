@@ -11,6 +11,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+/// The outcome of nearly each login.
+const SUCCEEDED: &str = "succeeded";
+/// Nearly each answer.
+const PHONE: &str = "phone";
+
 /// A handle on all metrics of this process; cheap to clone.
 #[derive(Clone)]
 pub struct Meters(Arc<Inner>);
@@ -18,10 +23,14 @@ pub struct Meters(Arc<Inner>);
 struct Inner {
     registry: Registry,
     logins: Family<OutcomeLabel, Counter>,
+    /// Of `logins`, the one that nearly each is.
+    succeeded: Counter,
     in_hand: Gauge,
     in_hand_seconds: Histogram,
     exchange_seconds: Histogram,
     answers: Family<AnswerLabel, Counter>,
+    /// Of `answers`, the one that nearly each is.
+    phones: Counter,
     tokens_fetched: Counter,
     dead_letters: Counter,
     requeued: Counter,
@@ -61,12 +70,18 @@ impl Meters {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("quicklogin");
         let to = &mut registry;
+        let logins: Family<OutcomeLabel, Counter> =
+            added_at_zero(to, "logins", "Logins concluded by this worker, by outcome");
+        let answers: Family<AnswerLabel, Counter> =
+            added_at_zero(to, "answers", "WeChat's answers to exchanges, by kind");
         Self(Arc::new(Inner {
-            logins: added_at_zero(to, "logins", "Logins concluded by this worker, by outcome"),
+            succeeded: logins.get_or_create_owned(&OutcomeLabel { outcome: SUCCEEDED }),
+            logins,
             in_hand: added_at_zero(to, "logins_in_hand", "Logins that this worker works on now"),
             in_hand_seconds: added(to, "login_in_hand_seconds", "Time from delivery to settlement", seconds()),
             exchange_seconds: added(to, "exchange_seconds", "Time that WeChat took to answer an exchange", seconds()),
-            answers: added_at_zero(to, "answers", "WeChat's answers to exchanges, by kind"),
+            phones: answers.get_or_create_owned(&AnswerLabel { answer: PHONE }),
+            answers,
             tokens_fetched: added_at_zero(to, "tokens_fetched", "Access tokens that this worker fetched from WeChat"),
             dead_letters: added_at_zero(to, "dead_letters", "Messages without a usable request id"),
             requeued: added_at_zero(to, "requeued", "Deliveries given back to the queue"),
@@ -106,12 +121,18 @@ impl Meters {
 
     /// A login has its result; `outcome` is `succeeded` or the reason.
     pub fn concluded(&self, outcome: &'static str) {
-        self.0.logins.get_or_create(&OutcomeLabel { outcome }).inc();
+        match outcome {
+            SUCCEEDED => self.0.succeeded.inc(),
+            _ => self.0.logins.get_or_create(&OutcomeLabel { outcome }).inc(),
+        };
     }
 
     /// WeChat answered an exchange, or did not.
     pub fn answered(&self, answer: &'static str, after: Duration) {
-        self.0.answers.get_or_create(&AnswerLabel { answer }).inc();
+        match answer {
+            PHONE => self.0.phones.inc(),
+            _ => self.0.answers.get_or_create(&AnswerLabel { answer }).inc(),
+        };
         self.0.exchange_seconds.observe(after.as_secs_f64());
     }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use memory::MemoryQueue;
-pub use rabbit::{BadQueueUrl, DeadFault, DeadLetter, DeadLetters, RabbitQueue, RabbitSettings};
+pub use rabbit::{BadQueueUrl, DeadFault, DeadLetter, DeadLetters, RabbitQueue, RabbitSettings, shard_of};
 
 use crate::login::{LoginRequest, RequestId, UnixMs};
 use crate::traceparent::Traceparent;
@@ -126,7 +126,8 @@ impl Queue {
         }
     }
 
-    /// Deliveries, at most `in_hand` of them unsettled at once. After `stop`, those not yet handed out go back.
+    /// Deliveries, at most `in_hand` of them unsettled at once; of several shards, so many of each. After `stop`, those not
+    /// yet handed out go back.
     pub fn consume(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
         match self {
             Self::Memory(memory) => Consumer::Memory(memory.consume(stop)),
@@ -155,6 +156,14 @@ impl Queue {
         match self {
             Self::Memory(_) => {}
             Self::Rabbit(rabbit) => rabbit.remove().await,
+        }
+    }
+
+    /// How many requests wait to be delivered; those in hand are not among them.
+    pub async fn depth(&self) -> Result<u64, PublishFault> {
+        match self {
+            Self::Memory(memory) => Ok(memory.depth()),
+            Self::Rabbit(rabbit) => rabbit.depth().await,
         }
     }
 
@@ -205,10 +214,15 @@ impl Consumer {
 impl Delivery {
     /// Tells the queue what is to become of it, once.
     pub async fn settle(mut self, settlement: Settlement) {
-        match self.settler.take() {
-            Some(Settler::Memory(settler)) => settler.settle(&mut self, settlement),
-            Some(Settler::Rabbit(settler)) => settler.settle(&self, settlement).await,
-            None => {}
+        match (self.settler.take(), settlement) {
+            (Some(Settler::Memory(settler)), settlement) => settler.settle(&mut self, settlement),
+            (Some(Settler::Rabbit(settler)), Settlement::Ack) => settler.ack(),
+            (Some(Settler::Rabbit(settler)), Settlement::Requeue) => settler.requeue(),
+            // In a box, as what is large and rare: each delivery in hand would have room for it.
+            (Some(Settler::Rabbit(settler)), Settlement::Dead { reason }) => {
+                Box::pin(settler.put_aside(self, reason)).await;
+            }
+            (None, _) => {}
         }
     }
 }

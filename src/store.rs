@@ -8,6 +8,7 @@ mod memory;
 mod redis;
 mod tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,7 +53,7 @@ pub enum Claim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
     /// Whose claim; unlike any other, also within one worker.
-    owner: String,
+    owner: Arc<str>,
     /// How often WeChat was asked before, as far as is known.
     pub asked: u32,
     /// Whether an earlier claim ran out while its owner may have been asking.
@@ -105,7 +106,7 @@ impl Claimed {
     /// The claim of a worker that is gone, for its result. A success is written in anyone's name; a failure, unless
     /// somebody else has claimed the login since.
     pub fn formerly_of(owner: String) -> Self {
-        Self { owner, asked: 0, unheard: false }
+        Self { owner: owner.into(), asked: 0, unheard: false }
     }
 
     /// In whose name the login is claimed.

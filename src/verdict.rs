@@ -73,12 +73,20 @@ pub struct Moment {
 pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History, moment: Moment) -> Verdict {
     history.unheard |= answer.as_ref().is_err_and(|fault| !fault.surely_not_taken());
     match answer {
-        Ok(Reply::Phone(phone)) => Verdict::Conclude(check_watermark(phone, appid)),
+        Ok(Reply::Phone(phone)) => Verdict::Conclude(judge_phone(phone.clone(), appid)),
         Ok(Reply::Refused(refusal)) => judge_refusal(refusal, history, moment),
         Err(Fault::Unreachable(_) | Fault::Busy(_)) => wait(Reason::Unavailable, None, BUSY, history, moment),
         Err(Fault::Throttled) => wait(Reason::Throttled, None, THROTTLED, history, moment),
         Err(Fault::Unheard(_)) => wait(Reason::InDoubt, None, BUSY, history, moment),
         Err(Fault::Unreadable(_)) => conclude(Reason::BadAnswer, None),
+    }
+}
+
+/// Judges the phone number that was heard for `appid`: one that WeChat gave for another app is not this login's.
+pub fn judge_phone(phone: PhoneInfo, appid: &AppId) -> Outcome {
+    match phone.watermark.as_ref().and_then(|watermark| watermark.appid.as_deref()) {
+        Some(other) if other != appid.as_str() => Outcome::Failed(Failure::new(Reason::AppMismatch)),
+        _ => Outcome::Succeeded(phone),
     }
 }
 
@@ -172,14 +180,6 @@ pub fn time_up_at(request: &LoginRequest, timestamp: Option<UnixMs>, now_ms: Uni
     let issued_at = request.issued_at.or(timestamp).unwrap_or(now_ms).min(now_ms);
     let code_ends = issued_at + code_life.as_millis() as UnixMs;
     request.deadline.map_or(code_ends, |deadline| deadline.min(code_ends))
-}
-
-/// A number that WeChat gave for another app is not this login's.
-fn check_watermark(phone: &PhoneInfo, appid: &AppId) -> Outcome {
-    match phone.watermark.as_ref().and_then(|watermark| watermark.appid.as_deref()) {
-        Some(other) if other != appid.as_str() => Outcome::Failed(Failure::new(Reason::AppMismatch)),
-        _ => Outcome::Succeeded(phone.clone()),
-    }
 }
 
 fn judge_refusal(refusal: &WechatAnswer, history: &mut History, moment: Moment) -> Verdict {

@@ -130,6 +130,11 @@ fn places(slots: usize) -> usize {
 }
 
 async fn free_place(free: &Arc<Semaphore>, stop: &Stop) -> Option<OwnedSemaphorePermit> {
+    if !stop.soft.is_cancelled()
+        && let Ok(place) = Arc::clone(free).try_acquire_owned()
+    {
+        return Some(place);
+    }
     tokio::select! {
         biased;
         () = stop.soft.cancelled() => None,

@@ -207,8 +207,8 @@ impl Login {
         body.to_string().into_bytes()
     }
 
-    fn shard(&self, _shards: u16) -> u16 {
-        0
+    fn shard(&self, shards: u16) -> u16 {
+        quicklogin::queue::shard_of(&self.id, shards)
     }
 }
 
@@ -216,12 +216,13 @@ fn routing_key(shard: u16) -> String {
     if shard == 0 { "login".to_owned() } else { format!("login.{shard}") }
 }
 
-fn settings(vhost: &Vhost, _shards: u16) -> RabbitSettings {
+fn settings(vhost: &Vhost, shards: u16) -> RabbitSettings {
     RabbitSettings {
         url: vhost.url().into(),
         exchange: "quicklogin".into(),
         routing_key: "login".into(),
         queue: "quicklogin.logins".into(),
+        shards,
         dead_queue: "quicklogin.dead".into(),
         results_queue: "quicklogin.results".into(),
         declare: true,

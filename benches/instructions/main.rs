@@ -39,7 +39,7 @@ fn main() {
 
     // As the binary begins.
     let settings = Settings::load(None).expect("the defaults are good");
-    telemetry::start(&settings.log.filter, settings.log.format).expect("the default filter is good");
+    let _logs = telemetry::start(&settings.log.filter, settings.log.format).expect("the default filter is good");
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("there is none before it");
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
 

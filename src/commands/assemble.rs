@@ -18,6 +18,7 @@ use crate::process_name::process_name;
 use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::telemetry::say;
 use crate::token::{self, App, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
@@ -209,12 +210,15 @@ impl Process {
     pub(super) fn announce(&self, consumer: &Consumer) {
         let mut consuming = consumer.consuming();
         let (stop, slots) = (self.shutdown.stop.soft.clone(), self.settings.worker.slots);
-        let queue = self.settings.rabbitmq.queue.clone();
+        let queue = match &self.settings.rabbitmq {
+            rabbitmq if rabbitmq.shards == 1 => rabbitmq.queue.clone(),
+            rabbitmq => format!("{} in {} shards", rabbitmq.queue, rabbitmq.shards),
+        };
         self.shutdown.tracker.spawn(async move {
             let started = async { consuming.wait_for(|consuming| *consuming).await.is_ok() };
             tokio::select! {
                 started = started => if started {
-                    eprintln!("quicklogin worker: consuming {queue}, {slots} slots");
+                    say(format_args!("quicklogin worker: consuming {queue}, {slots} slots"));
                 },
                 () = stop.cancelled() => {}
             }

@@ -64,7 +64,8 @@ fn demo_settings(mut settings: Settings, fleet: bool) -> Settings {
         settings.redis.url.get_or_insert_with(|| Secret::from(DEFAULT_REDIS));
     }
     let rabbitmq = &mut settings.rabbitmq;
-    for name in [&mut rabbitmq.exchange, &mut rabbitmq.queue, &mut rabbitmq.dead_queue] {
+    let names = [&mut rabbitmq.exchange, &mut rabbitmq.queue, &mut rabbitmq.dead_queue, &mut rabbitmq.results_queue];
+    for name in names {
         name.push_str(".demo");
     }
     rabbitmq.declare = true;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::CommandError;
 use crate::commands::assemble::{Opened, Process, address, listen, no_app};
 use crate::gateway::AppIds;
+use crate::telemetry::say;
 
 const CONNECT_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,7 +31,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let apps = AppIds::new(apps);
     process.reload_on_hangup(None, Some(apps.clone()))?;
     let parts = process.gateway(&opened, apps, readiness)?;
-    eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
+    say(format_args!("quicklogin gateway: listening on http://{}", address(&listener)?));
     process.shutdown.tracker.spawn(connect_at_start(opened, process.shutdown.stop.soft.clone()));
     process.serve_gateway(parts, listener).await;
     process.finish().await;

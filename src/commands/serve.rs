@@ -8,6 +8,7 @@ use crate::commands::CommandError;
 use crate::commands::assemble::{Process, Upstream, address, listen};
 use crate::commands::simulate::SIMULATED_APPID;
 use crate::gateway::AppIds;
+use crate::telemetry::say;
 
 pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
@@ -20,11 +21,13 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
         Some(wechat) => wechat,
         None => stand_in(process).await?,
     };
-    eprintln!("quicklogin serve: gateway and worker in one process; Ctrl-C stops it, --help lists the commands");
+    say(format_args!(
+        "quicklogin serve: gateway and worker in one process; Ctrl-C stops it, --help lists the commands"
+    ));
     if alone {
-        eprintln!(
+        say(format_args!(
             "quicklogin: no RabbitMQ and no Redis are configured: everything is in this process, and nothing survives a restart"
-        );
+        ));
     }
     process.stop_on_signals()?;
     let opened = process.open(backend)?;
@@ -35,7 +38,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));
     let parts = process.gateway(&opened, apps, readiness)?;
-    eprintln!("quicklogin gateway: listening on http://{}", address(&listener)?);
+    say(format_args!("quicklogin gateway: listening on http://{}", address(&listener)?));
     // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.
     let ((), ended) = tokio::join!(process.serve_gateway(parts, listener), process.work(&opened, worker, consumer));
     process.finish().await;
@@ -51,8 +54,8 @@ async fn stand_in(process: &Process) -> Result<Upstream, CommandError> {
         Err(_) => listen(anywhere, "simulator.listen").await?,
     };
     let url = format!("http://{}", address(&listener)?);
-    eprintln!("quicklogin: no app is configured: a SIMULATED WeChat stands in, and every result says so");
-    eprintln!("  tap the button of app {SIMULATED_APPID}:  curl -X POST {url}/sim/codes");
+    say(format_args!("quicklogin: no app is configured: a SIMULATED WeChat stands in, and every result says so"));
+    say(format_args!("  tap the button of app {SIMULATED_APPID}:  curl -X POST {url}/sim/codes"));
     let (_, upstream) = process.simulate(listener, None, vec![])?;
     Ok(upstream)
 }

@@ -10,6 +10,7 @@ use crate::commands::CommandError;
 use crate::commands::assemble::{Process, Upstream, address, listen};
 use crate::login::AppId;
 use crate::simulator::{AppChange, Refused, Simulator, SimulatorOptions, Tls};
+use crate::telemetry::say;
 use crate::token::{App, KeptSecret, Source};
 use crate::wechat::ClientSettings;
 
@@ -38,15 +39,15 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandErro
     let (_, upstream) = process.simulate(listener, tls, process.settings.apps()?)?;
     let url = upstream.client.base_url.as_str().trim_end_matches('/');
     let known: Vec<_> = upstream.apps.iter().map(|app| app.appid.as_str()).collect();
-    eprintln!("quicklogin simulator: a WeChat for {} at {url}", known.join(", "));
-    eprintln!("  point workers at it:  QUICKLOGIN__WECHAT__BASE_URL={url}");
+    say(format_args!("quicklogin simulator: a WeChat for {} at {url}", known.join(", ")));
+    say(format_args!("  point workers at it:  QUICKLOGIN__WECHAT__BASE_URL={url}"));
     let curl = if args.tls_cert.is_some() {
-        eprintln!("  make them trust it:   SSL_CERT_FILE=… (PEM: whoever vouches for its certificate)");
+        say(format_args!("  make them trust it:   SSL_CERT_FILE=… (PEM: whoever vouches for its certificate)"));
         "curl --cacert …"
     } else {
         "curl"
     };
-    eprintln!("  tap the button:       {curl} -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]);
+    say(format_args!("  tap the button:       {curl} -X POST {url}/sim/codes -d '{{\"appid\":\"{}\"}}'", known[0]));
     process.shutdown.stop.soft.cancelled().await;
     process.finish().await;
     Ok(())

@@ -39,6 +39,7 @@ pub struct Rabbitmq {
     pub exchange: String,
     pub routing_key: String,
     pub queue: String,
+    pub shards: u16,
     pub dead_queue: String,
     pub results_queue: String,
     pub declare: bool,

@@ -14,6 +14,9 @@ use crate::token::KeptSecret;
 use crate::wechat::{self, ClientSettings};
 use crate::worker::Limits;
 
+/// More queues than any broker has cores for.
+const MOST_SHARDS: u16 = 64;
+
 /// The pool looks for idle connections once in so long, and so closes one at twice that at the latest: before WeChat does.
 const POOL_IDLE_S_MOST: u64 = 9;
 
@@ -34,6 +37,12 @@ impl Settings {
         ];
         if let Some((key, _)) = zero.iter().find(|(_, value)| *value == 0) {
             return Err(BadSettings::new(format!("{key} is 0"), "give it at least 1"));
+        }
+        if !(1..=MOST_SHARDS).contains(&self.rabbitmq.shards) {
+            return Err(BadSettings::new(
+                format!("rabbitmq.shards is {}", self.rabbitmq.shards),
+                format!("give it 1 to {MOST_SHARDS}; about as many as the broker has cores are worth something"),
+            ));
         }
         if self.login.code_life_s > 300 {
             return Err(BadSettings::new(
@@ -84,6 +93,7 @@ impl Settings {
             exchange: from.exchange.clone(),
             routing_key: from.routing_key.clone(),
             queue: from.queue.clone(),
+            shards: from.shards,
             dead_queue: from.dead_queue.clone(),
             results_queue: from.results_queue.clone(),
             declare: from.declare,

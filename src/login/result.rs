@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::login::{Advice, AppId, PhoneInfo, Reason, RequestId, SealError, SealingKey, UnixMs};
 
+/// Most results are shorter, and then their buffer need not grow.
+const USUAL_BYTES: usize = 512;
+
 /// How a login ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginResult {
@@ -81,8 +84,8 @@ pub enum Status {
     Failed,
 }
 
-/// A result as it stands in the store and as the gateway answers it.
-#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+/// A result as it stands in the store and as the gateway answers it, for those who read it.
+#[derive(Deserialize, utoipa::ToSchema)]
 pub struct ResultBody {
     /// Whose result it is.
     #[schema(value_type = String)]
@@ -90,25 +93,44 @@ pub struct ResultBody {
     /// Whether there is a phone number.
     pub status: Status,
     /// The mini program.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub appid: Option<AppId>,
     /// The phone number, of a login that succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub phone_info: Option<PhoneInfo>,
     /// The phone number as a compact JWE (`dir`, `A256GCM`), where results are encrypted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub phone_info_jwe: Option<String>,
     /// Why there is none, of a login that failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub error: Option<ErrorBody>,
     /// How often WeChat was asked.
     pub attempts: u32,
     /// When it was concluded, in Unix ms.
     pub finished_at: UnixMs,
     /// True when a simulator stood in for WeChat.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub simulated: bool,
+}
+
+/// The same, as it is written: each login is, and so nothing is copied for it.
+#[derive(Serialize)]
+struct Written<'a> {
+    request_id: &'a RequestId,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appid: Option<&'a AppId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone_info: Option<&'a PhoneInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone_info_jwe: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
+    attempts: u32,
+    finished_at: UnixMs,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 /// Why a login failed, as it stands in the store.
@@ -135,26 +157,22 @@ pub struct ErrorBody {
 impl LoginResult {
     /// The JSON for the store; the phone number is sealed where there is a key.
     pub fn to_json(&self, sealing: Option<&SealingKey>) -> Vec<u8> {
-        let mut body = ResultBody {
-            request_id: self.request_id.clone(),
-            status: Status::Failed,
-            appid: self.appid.clone(),
-            phone_info: None,
-            phone_info_jwe: None,
-            error: None,
+        let (status, phone_info, phone_info_jwe, error) = match (&self.outcome, sealing) {
+            (Outcome::Failed(failure), _) => (Status::Failed, None, None, Some(failure.into())),
+            (Outcome::Succeeded(phone), None) => (Status::Succeeded, Some(phone), None, None),
+            (Outcome::Succeeded(phone), Some(key)) => (Status::Succeeded, None, Some(key.seal(&json(phone))), None),
+        };
+        json(&Written {
+            request_id: &self.request_id,
+            status,
+            appid: self.appid.as_ref(),
+            phone_info,
+            phone_info_jwe,
+            error,
             attempts: self.attempts,
             finished_at: self.finished_at,
             simulated: self.simulated,
-        };
-        match (&self.outcome, sealing) {
-            (Outcome::Failed(failure), _) => body.error = Some(failure.into()),
-            (Outcome::Succeeded(phone), None) => body.phone_info = Some(phone.clone()),
-            (Outcome::Succeeded(phone), Some(key)) => body.phone_info_jwe = Some(key.seal(&json(phone))),
-        }
-        if matches!(self.outcome, Outcome::Succeeded(_)) {
-            body.status = Status::Succeeded;
-        }
-        json(&body)
+        })
     }
 
     /// Reads a result from the store, opening it where it is sealed and the key is at hand.
@@ -220,68 +238,10 @@ impl From<ErrorBody> for Failure {
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("text and numbers always serialise")
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut text, value).expect("text and numbers always serialise");
+    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::login::Watermark;
-
-    fn succeeded() -> LoginResult {
-        LoginResult {
-            request_id: RequestId::try_from("r-1").expect("a good id"),
-            appid: AppId::try_from("wx0123456789abcdef").ok(),
-            outcome: Outcome::Succeeded(PhoneInfo {
-                phone_number: "13800000000".into(),
-                pure_phone_number: Some("13800000000".into()),
-                country_code: Some("86".into()),
-                watermark: Some(Watermark { timestamp: Some(1_637_744_274), appid: Some("wx0123456789abcdef".into()) }),
-            }),
-            attempts: 1,
-            finished_at: 1_637_744_275_123,
-            simulated: false,
-        }
-    }
-
-    #[test]
-    fn a_success_is_written_as_the_contract_says() {
-        assert_eq!(
-            String::from_utf8(succeeded().to_json(None)).expect("UTF-8"),
-            r#"{"request_id":"r-1","status":"succeeded","appid":"wx0123456789abcdef","phone_info":{"phoneNumber":"13800000000","purePhoneNumber":"13800000000","countryCode":"86","watermark":{"timestamp":1637744274,"appid":"wx0123456789abcdef"}},"attempts":1,"finished_at":1637744275123}"#
-        );
-    }
-
-    #[test]
-    fn a_failure_is_written_as_the_contract_says() {
-        let answer = WechatAnswer {
-            errcode: 40029,
-            errmsg: "invalid code".into(),
-            rid: Some("65f3e9f7-77cf1a1c-0dd74a0e".into()),
-        };
-        let failure = Failure { answer: Some(answer), ..Failure::new(Reason::InvalidCode) };
-        let result = LoginResult { outcome: Outcome::Failed(failure), ..succeeded() };
-        let text = result.to_json(None);
-        assert_eq!(
-            String::from_utf8_lossy(&text),
-            r#"{"request_id":"r-1","status":"failed","appid":"wx0123456789abcdef","error":{"reason":"invalid_code","advice":"new_code","errcode":40029,"errmsg":"invalid code","rid":"65f3e9f7-77cf1a1c-0dd74a0e"},"attempts":1,"finished_at":1637744275123}"#
-        );
-        assert_eq!(LoginResult::from_json(&text, None), Ok(result));
-    }
-
-    #[test]
-    fn a_sealed_success_shows_no_number_and_opens_again() {
-        use base64::Engine as _;
-        let text = base64::engine::general_purpose::STANDARD.encode([7; 32]);
-        let key = SealingKey::new("k1", &text.into()).expect("32 bytes");
-        let stored = succeeded().to_json(Some(&key));
-        assert!(!String::from_utf8_lossy(&stored).contains("13800000000"));
-        assert_eq!(LoginResult::from_json(&stored, Some(&key)), Ok(succeeded()));
-        assert_eq!(LoginResult::from_json(&stored, None), Err(UnreadableResult::NoKey));
-    }
-
-    #[test]
-    fn a_phone_number_prints_as_stars() {
-        assert!(!format!("{:?}", succeeded()).contains("138"));
-    }
-}
+mod tests;

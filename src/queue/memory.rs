@@ -64,6 +64,10 @@ impl MemoryQueue {
         self.state().dead.iter().cloned().collect()
     }
 
+    pub(super) fn depth(&self) -> u64 {
+        self.state().waiting.len() as u64
+    }
+
     pub(super) fn consume(&self, stop: CancellationToken) -> Consumer {
         Consumer { queue: self.clone(), stop, consuming: watch::Sender::new(true) }
     }

@@ -5,6 +5,7 @@
 //! ([`consume`] and [`publish`]). Every wait for the broker is bounded.
 
 mod acks;
+mod arrivals;
 mod consume;
 mod dead;
 mod dial;
@@ -14,6 +15,7 @@ mod link;
 mod publish;
 mod returns;
 mod session;
+mod shards;
 mod suspects;
 mod topology;
 mod watch;
@@ -29,8 +31,9 @@ pub(super) use consume::Settler;
 pub use dead::{DeadFault, DeadLetters};
 pub use dial::BadQueueUrl;
 pub use letter::DeadLetter;
+pub use shards::shard_of;
 
-use crate::login::LoginRequest;
+use crate::login::{LoginRequest, RequestId};
 use crate::queue::{HeldResult, PublishFault};
 use crate::secret::Secret;
 use crate::traceparent::Traceparent;
@@ -49,13 +52,16 @@ pub struct RabbitSettings {
     pub routing_key: String,
     /// The queue that workers consume.
     pub queue: String,
+    /// How many queues there are instead of that one. The first has its name and routing key, those of the others have
+    /// their number behind.
+    pub shards: u16,
     /// The queue of dead letters.
     pub dead_queue: String,
     /// The queue of results that stopping workers hand over.
     pub results_queue: String,
     /// Declare all of these at start; else only check that they are there.
     pub declare: bool,
-    /// How many requests the queue holds before it refuses more.
+    /// How many requests each queue holds before it refuses more.
     pub max_length: u32,
     /// How many dead letters are kept; the oldest go first.
     pub dead_max_length: u32,
@@ -101,13 +107,18 @@ impl RabbitQueue {
         DeadLetters::open(self).await
     }
 
-    /// Publishes a dead letter as the login request that it was. Returns when RabbitMQ has taken responsibility.
-    pub async fn publish_again(&self, letter: &DeadLetter) -> Result<(), PublishFault> {
-        self.0.publisher.publish_again(letter).await
+    /// Publishes a dead letter as the login request of this id that it was. Returns when RabbitMQ has taken
+    /// responsibility.
+    pub async fn publish_again(&self, letter: &DeadLetter, id: &RequestId) -> Result<(), PublishFault> {
+        self.0.publisher.publish_again(letter, id).await
     }
 
     pub(super) async fn remove(&self) {
         self.0.publisher.remove_topology().await;
+    }
+
+    pub(super) async fn depth(&self) -> Result<u64, PublishFault> {
+        self.0.publisher.depth().await
     }
 
     pub(super) async fn check(&self) -> Result<(), PublishFault> {
@@ -115,7 +126,7 @@ impl RabbitQueue {
     }
 
     pub(super) fn consume(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
-        consume::start(self.clone(), self.0.settings.queue.clone(), in_hand, stop)
+        consume::start(self.clone(), self.0.settings.queues(), in_hand, stop)
     }
 
     pub(super) async fn hand_over(&self, held: &HeldResult) -> Result<(), PublishFault> {
@@ -123,7 +134,7 @@ impl RabbitQueue {
     }
 
     pub(super) fn consume_handed_over(&self, in_hand: u16, stop: CancellationToken) -> Consumer {
-        consume::start(self.clone(), self.0.settings.results_queue.clone(), in_hand, stop)
+        consume::start(self.clone(), vec![self.0.settings.results_queue.clone()], in_hand, stop)
     }
 }
 

@@ -44,7 +44,7 @@ struct State {
 
 /// What is known of who is asking.
 struct ClaimState {
-    owner: String,
+    owner: Arc<str>,
     asked: u32,
     until: Instant,
     /// Whether an earlier answer was missed.
@@ -86,15 +86,15 @@ impl Memory {
         let (asked, unheard) = match state.claims.get(id) {
             None => (0, false),
             // The same claim once more: its answer was lost on the way, and nobody has asked yet.
-            Some(earlier) if earlier.owner == owner => (earlier.asked - 1, earlier.unheard),
+            Some(earlier) if *earlier.owner == *owner => (earlier.asked - 1, earlier.unheard),
             Some(earlier) if earlier.until > now => return Claim::Held { left: earlier.until - now },
             // One that ran out may have missed an answer; one that was given back has said so itself.
             Some(earlier) => (earlier.asked, earlier.unheard || !earlier.returned),
         };
-        let until = now + lease;
-        let claim = ClaimState { owner: owner.to_owned(), asked: asked + 1, until, unheard, returned: false };
+        let (owner, until): (Arc<str>, _) = (owner.into(), now + lease);
+        let claim = ClaimState { owner: Arc::clone(&owner), asked: asked + 1, until, unheard, returned: false };
         state.claims.put(id.clone(), claim, keep);
-        Claim::Mine(Claimed { owner: owner.to_owned(), asked, unheard })
+        Claim::Mine(Claimed { owner, asked, unheard })
     }
 
     pub(super) fn extend(&self, id: &RequestId, claimed: &Claimed, asked: u32, lease: Duration) -> bool {
@@ -108,7 +108,7 @@ impl Memory {
     pub(super) fn release(&self, id: &RequestId, claimed: &Claimed, asked: u32, unheard: bool) {
         let mut state = self.state();
         let Some(claim) = state.claims.get_mut(id).filter(|claim| claim.owner == claimed.owner) else { return };
-        *claim = ClaimState { owner: String::new(), asked, until: Instant::now(), unheard, returned: true };
+        *claim = ClaimState { owner: "".into(), asked, until: Instant::now(), unheard, returned: true };
     }
 
     pub(super) fn record(&self, id: &RequestId, claimed: &Claimed, result: &FinishedResult) -> Recorded {

@@ -4,6 +4,7 @@
 //! in a key are part of it: all keys of one login, or of one app, share a cluster slot. The verbs about tokens are in
 //! [`tokens`].
 
+mod key;
 mod link;
 mod script;
 mod tokens;
@@ -17,6 +18,7 @@ use redis::{Cmd, FromRedisValue};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use key::Key;
 use link::Borrowed;
 pub use link::{BadStoreUrl, RedisSettings};
 use script::{Call, Script};
@@ -39,7 +41,8 @@ struct Scripts {
     claim: Script,
     extend: Script,
     release: Script,
-    record: Script,
+    record_success: Script,
+    record_failure: Script,
     record_unclaimed: Script,
     set_once: Script,
     lead_refresh: Script,
@@ -60,7 +63,8 @@ impl Redis {
             claim: Script::new(include_str!("redis/claim.lua")),
             extend: Script::new(include_str!("redis/extend.lua")),
             release: Script::new(include_str!("redis/release.lua")),
-            record: Script::new(include_str!("redis/record.lua")),
+            record_success: Script::new(include_str!("redis/record_success.lua")),
+            record_failure: Script::new(include_str!("redis/record_failure.lua")),
             record_unclaimed: Script::new(include_str!("redis/record_unclaimed.lua")),
             set_once: Script::new(include_str!("redis/set_once.lua")),
             lead_refresh: Script::new(include_str!("redis/lead_refresh.lua")),
@@ -86,12 +90,15 @@ impl Redis {
         keep: Duration,
     ) -> Result<Claim, StoreAway> {
         let mut call = self.login_script(&self.scripts.claim, id);
-        call.arg(owner).arg(ms(lease)).arg(ms(keep));
-        let (kind, number, unheard): (String, u64, bool) = self.run(&call).await?;
+        let (lease, keep) = (ms(lease), ms(keep));
+        call.text(format_args!("1 0 {} {owner}", keep.saturating_sub(lease))).arg(keep);
+        let mine = |asked, unheard| Claim::Mine(Claimed { owner: owner.into(), asked, unheard });
+        let earlier: Option<(String, u64, bool)> = self.run(&call).await?;
+        let Some((kind, number, unheard)) = earlier else { return Ok(mine(0, false)) };
         Ok(match kind.as_str() {
             "recorded" => Claim::Recorded,
             "held" => Claim::Held { left: Duration::from_millis(number) },
-            _ => Claim::Mine(Claimed { owner: owner.to_owned(), asked: number as u32, unheard }),
+            _ => mine(number as u32, unheard),
         })
     }
 
@@ -103,7 +110,7 @@ impl Redis {
         lease: Duration,
     ) -> Result<bool, StoreAway> {
         let mut call = self.login_script(&self.scripts.extend, id);
-        call.arg(&claimed.owner).arg(asked).arg(ms(lease));
+        call.arg(claimed.owner()).arg(asked).arg(ms(lease));
         self.run(&call).await
     }
 
@@ -115,7 +122,7 @@ impl Redis {
         unheard: bool,
     ) -> Result<(), StoreAway> {
         let mut call = self.login_script(&self.scripts.release, id);
-        call.arg(&claimed.owner).arg(asked).arg(u8::from(unheard));
+        call.arg(claimed.owner()).arg(asked).arg(u8::from(unheard));
         self.run(&call).await
     }
 
@@ -125,8 +132,14 @@ impl Redis {
         claimed: &Claimed,
         result: &FinishedResult,
     ) -> Result<Recorded, StoreAway> {
-        let mut call = self.login_script(&self.scripts.record, id);
-        call.arg(&claimed.owner).arg(u8::from(result.succeeded)).arg(ms(result.ttl)).arg(&result.json[..]);
+        if result.succeeded {
+            let mut call = self.login_script(&self.scripts.record_success, id);
+            call.arg(ms(result.ttl)).arg(&result.json[..]);
+            let is_written: bool = self.run(&call).await?;
+            return Ok(if is_written { Recorded::Written } else { Recorded::Kept });
+        }
+        let mut call = self.login_script(&self.scripts.record_failure, id);
+        call.arg(claimed.owner()).arg(ms(result.ttl)).arg(&result.json[..]);
         let said: String = self.run(&call).await?;
         Ok(match said.as_str() {
             "written" => Recorded::Written,
@@ -142,11 +155,11 @@ impl Redis {
     ) -> Result<Unclaimed, StoreAway> {
         let mut call = self.login_script(&self.scripts.record_unclaimed, id);
         call.arg(ms(failure.ttl)).arg(&failure.json[..]);
-        let said: String = self.run(&call).await?;
-        Ok(match said.as_str() {
-            "written" => Unclaimed::Written,
-            "recorded" => Unclaimed::Recorded,
-            _ => Unclaimed::Claimed,
+        let said: Option<String> = self.run(&call).await?;
+        Ok(match said.as_deref() {
+            None => Unclaimed::Written,
+            Some("recorded") => Unclaimed::Recorded,
+            Some(_) => Unclaimed::Claimed,
         })
     }
 
@@ -205,8 +218,8 @@ impl Redis {
         Ok(found > 0)
     }
 
-    fn key(&self, kind: &str, name: &str) -> String {
-        format!("{}:{kind}:{{{name}}}", self.prefix)
+    fn key<'a>(&'a self, kind: &'static str, name: &'a str) -> Key<'a> {
+        Key { prefix: &self.prefix, kind, name }
     }
 
     /// A script on the two keys of a login: its result and its claim.
@@ -216,7 +229,7 @@ impl Redis {
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreAway> {
         let Borrowed { mut connection, number } = self.link.borrow()?;
-        let answer = command.query_async(&mut connection).await;
+        let answer = connection.query(command).await;
         self.link.observe(number, answer)
     }
 

@@ -1,5 +1,7 @@
 //! Reading what was heard: JSON into replies, failures of the network into faults.
 
+mod documented;
+
 use std::error::Error;
 
 use hyper_util::client::legacy;
@@ -131,6 +133,13 @@ impl<'a> Envelope<'a> {
 
 /// Reads the answer to an exchange. `sent` are the secrets that must not come back in its `errmsg`.
 pub(super) fn read_phone(heard: &Heard, sent: &[&str]) -> Result<Reply, Fault> {
+    match documented::read_phone(&heard.text) {
+        Some(phone) => Ok(Reply::Phone(phone)),
+        None => read_phone_in_pieces(heard, sent),
+    }
+}
+
+fn read_phone_in_pieces(heard: &Heard, sent: &[&str]) -> Result<Reply, Fault> {
     let envelope = Envelope::read(heard)?;
     if let Some(refusal) = envelope.refusal(sent) {
         return Ok(Reply::Refused(refusal));
@@ -212,7 +221,8 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
 /// WeChat's `errcode` is a number; some of its gateways are known to send text.
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let raw = Option::<&RawValue>::deserialize(deserializer)?;
-    raw.map(|raw| text_of(raw).trim().parse().map_err(serde::de::Error::custom)).transpose()
+    let number = |raw: &RawValue| raw.get().parse().or_else(|_| text_of(raw).trim().parse());
+    raw.map(|raw| number(raw).map_err(serde::de::Error::custom)).transpose()
 }
 
 /// The text of a JSON string; of anything else its JSON.

@@ -13,7 +13,7 @@ use crate::queue::{Delivery, Returns};
 use crate::stop_point::StopPoint;
 use crate::verdict;
 use crate::worker::Worker;
-use crate::worker::shares::{Shares, Slot, Standing};
+use crate::worker::shares::{Shares, Slot, Standing, Waiting};
 use crate::worker::unasked::Unasked;
 
 /// The patience of one that waits for its turn may stand still, and is looked at so often at most.
@@ -85,14 +85,19 @@ impl Worker {
         shares.enter(app.appid(), tokens.is_only_one(), Instant::now() + self.time_left(request)).await
     }
 
-    /// Waits for the login's turn, no longer than it would be asked again and again; what does not count is the time in
-    /// which it is not WeChat that the logins before it wait for. None: the soft stop came first.
+    /// Waits for the login's turn, if it has to. None: the soft stop came first.
     pub(super) async fn turn(&self, login: &Login, standing: Standing, soft: &CancellationToken) -> Option<Turn> {
-        let waiting = match standing {
-            Standing::Slot(slot) => return Some(Turn::Ask(slot)),
-            Standing::Unasked(why) => return Some(Turn::Unasked(why)),
-            Standing::Room(waiting) => waiting,
-        };
+        match standing {
+            Standing::Slot(slot) => Some(Turn::Ask(slot)),
+            Standing::Unasked(why) => Some(Turn::Unasked(why)),
+            // In a box, since most have no use for it.
+            Standing::Room(waiting) => Box::pin(self.wait(login, waiting, soft)).await,
+        }
+    }
+
+    /// No longer than it would be asked again and again; what does not count is the time in which it is not WeChat that
+    /// the logins before it wait for.
+    async fn wait(&self, login: &Login, waiting: Waiting, soft: &CancellationToken) -> Option<Turn> {
         let time_left = || login.request.as_ref().map_or(Duration::ZERO, |request| self.time_left(request));
         let wechats_time = waiting.wechats_time();
         let mut turn = pin!(waiting.turn());
@@ -115,11 +120,12 @@ impl Worker {
     }
 
     pub(super) fn time_left(&self, request: &LoginRequest) -> Duration {
-        Duration::from_millis(self.time_up_at(request).saturating_sub(clock::now_ms()))
+        let now_ms = clock::now_ms();
+        Duration::from_millis(self.time_up_at(request, now_ms).saturating_sub(now_ms))
     }
 
-    pub(super) fn time_up_at(&self, request: &LoginRequest) -> UnixMs {
-        verdict::time_up_at(request, None, clock::now_ms(), self.0.limits.code_life)
+    pub(super) fn time_up_at(&self, request: &LoginRequest, now_ms: UnixMs) -> UnixMs {
+        verdict::time_up_at(request, None, now_ms, self.0.limits.code_life)
     }
 }
 

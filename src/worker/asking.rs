@@ -64,7 +64,7 @@ impl Walk<'_> {
             app,
             lease,
             history: &mut self.history,
-            time_up_ms: worker.time_up_at(request),
+            time_up_ms: worker.time_up_at(request, clock::now_ms()),
             patience_ends_ms: None,
             refused: None,
             hard: self.hard,
@@ -76,9 +76,16 @@ impl Walk<'_> {
 impl Asking<'_, '_> {
     async fn run(mut self) -> Option<Outcome> {
         let mut last = None;
-        while clock::now_ms() < self.until_ms() {
+        loop {
             let began_ms = clock::now_ms();
+            if began_ms >= self.until_ms() {
+                return Some(self.at_the_end(last.as_ref()));
+            }
             let asked = match self.try_once().await {
+                // Nearly always, and then it need not be kept to be judged once more at the end.
+                Tried::Asked(Asked::Answer(Ok(Reply::Phone(phone)))) => {
+                    return Some(verdict::judge_phone(phone, self.app.appid()));
+                }
                 Tried::Asked(asked) => asked,
                 Tried::StoreAway => {
                     self.wait_for_store(began_ms).await?;
@@ -93,7 +100,6 @@ impl Asking<'_, '_> {
             }
             last = Some(asked);
         }
-        Some(self.at_the_end(last.as_ref()))
     }
 
     /// Asks once, if nothing stands against it.

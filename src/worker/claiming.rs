@@ -3,6 +3,8 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -45,7 +47,7 @@ impl Worker {
     pub(super) async fn claim<'a>(&'a self, id: &'a RequestId) -> Option<Lease<'a>> {
         let keep = self.0.limits.code_life + CLAIM_KEPT_AFTER;
         // One name for all tries: a claim whose answer was lost on the way is this worker's own.
-        let owner = uuid::Uuid::now_v7().simple().to_string();
+        let owner = new_owner();
         let mut failures = 0;
         loop {
             let began = Instant::now();
@@ -114,5 +116,28 @@ impl Lease<'_> {
     fn lasts_for_a_call(&self) -> bool {
         let left = self.until.duration_since(Instant::now());
         left > self.worker.0.client.timeout() + RECORDING
+    }
+}
+
+/// In whose name a login is claimed: the random half of this process's own UUID, and which of its claims it is. A UUID
+/// for each would be a system call for each.
+fn new_owner() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| uuid::Uuid::now_v7().as_u64_pair().1);
+    static CLAIMS: AtomicU64 = AtomicU64::new(0);
+    format!("{:016x}-{:x}", *PROCESS, CLAIMS.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_claim_has_an_owner_of_its_own_that_tells_the_process() {
+        let owners: HashSet<_> = (0..1000).map(|_| new_owner()).collect();
+        assert_eq!(owners.len(), 1000);
+        let processes: HashSet<_> = owners.iter().filter_map(|owner| owner.split_once('-')).map(|(of, _)| of).collect();
+        assert!(processes.len() == 1 && processes.iter().all(|process| process.len() == 16), "{processes:?}");
     }
 }

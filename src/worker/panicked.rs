@@ -39,6 +39,7 @@ impl Walk<'_> {
 
 /// None: it panicked. What a login shares with others is behind locks whose verbs do not panic half-way; the rest is
 /// dropped here, but for the [`Walk`], in which a claim may be noted or not.
-pub(super) async fn catch_panic<T>(walking: impl Future<Output = T>) -> Option<T> {
-    AssertUnwindSafe(walking).catch_unwind().await.ok()
+pub(super) fn catch_panic<T>(walking: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    // No async fn: that would have room for the walk twice.
+    AssertUnwindSafe(walking).catch_unwind().map(Result::ok)
 }

@@ -1,7 +1,11 @@
 //! The logins that this worker has recorded lately. Their acks may be lost with a connection, and then they come again:
 //! to be acked, and not to be asked again, be their result in the store any more or not, and be there a store or not.
+//!
+//! What is kept of an id is its hash, under a key that nobody else knows: ids are chosen by others, and at 128 bits no two
+//! of them are taken for one.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::login::RequestId;
@@ -11,36 +15,41 @@ const MOST: usize = 10_000;
 
 /// The request ids of these logins.
 #[derive(Debug, Default)]
-pub struct Recent(Mutex<Ids>);
-
-#[derive(Debug, Default)]
-struct Ids {
-    all: HashSet<RequestId>,
-    oldest_first: VecDeque<RequestId>,
+pub struct Recent {
+    key: RandomState,
+    /// The oldest first. Each login adds one, and only one that comes again is looked for, so there is no order to find
+    /// it by.
+    hashes: Mutex<VecDeque<u128>>,
 }
 
 impl Recent {
     /// It has its result.
     pub(super) fn remember(&self, id: &RequestId) {
-        let Ids { all, oldest_first } = &mut *self.ids();
-        if !all.insert(id.clone()) {
-            return;
+        let hash = self.hash(id);
+        let mut hashes = self.hashes();
+        if hashes.len() == MOST {
+            hashes.pop_front();
         }
-        oldest_first.push_back(id.clone());
-        if oldest_first.len() > MOST
-            && let Some(oldest) = oldest_first.pop_front()
-        {
-            all.remove(&oldest);
-        }
+        hashes.push_back(hash);
     }
 
     /// Whether it has, as far as is remembered.
     pub(super) fn has(&self, id: &RequestId) -> bool {
-        self.ids().all.contains(id)
+        let hash = self.hash(id);
+        self.hashes().contains(&hash)
     }
 
-    fn ids(&self) -> MutexGuard<'_, Ids> {
-        self.0.lock().expect("nothing panics while holding it")
+    /// SipHash of the id, and of the id with a byte that none has.
+    fn hash(&self, id: &RequestId) -> u128 {
+        let mut hasher = self.key.build_hasher();
+        hasher.write(id.as_str().as_bytes());
+        let half = hasher.finish();
+        hasher.write_u8(0xff);
+        u128::from(half) << 64 | u128::from(hasher.finish())
+    }
+
+    fn hashes(&self) -> MutexGuard<'_, VecDeque<u128>> {
+        self.hashes.lock().expect("nothing panics while holding it")
     }
 }
 
@@ -53,13 +62,19 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_and_one_that_comes_twice_takes_one_place() {
+    fn the_oldest_are_forgotten() {
         let recent = Recent::default();
         (0..=MOST).for_each(|n| recent.remember(&id(n)));
         assert_eq!([0, 1, MOST, MOST + 1].map(|n| recent.has(&id(n))), [false, true, true, false]);
-        recent.remember(&id(MOST));
-        assert!(recent.has(&id(1)));
-        let ids = recent.ids();
-        assert_eq!(ids.all.len(), ids.oldest_first.len());
+        assert_eq!(recent.hashes().len(), MOST);
+    }
+
+    #[test]
+    fn an_id_has_the_same_two_halves_each_time_and_only_here() {
+        let recent = Recent::default();
+        let hash = recent.hash(&id(1));
+        assert_eq!(recent.hash(&id(1)), hash);
+        assert_ne!((hash >> 64) as u64, hash as u64);
+        assert_ne!(Recent::default().hash(&id(1)), hash, "the key is another");
     }
 }

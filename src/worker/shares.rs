@@ -129,8 +129,9 @@ impl Shares {
 impl Slot {
     /// From here on it is WeChat that the login waits for, and not the store.
     pub(super) fn ask(&self) -> WaitsForWechat<'_> {
-        self.shares.division().begin_asking(self.share, Instant::now());
-        WaitsForWechat { slot: self, since: Instant::now(), succeeded: false }
+        let since = Instant::now();
+        self.shares.division().begin_asking(self.share, since);
+        WaitsForWechat { slot: self, since, succeeded: false }
     }
 
     /// Whether its login, which has so much time left, had better leave it to another.

@@ -62,7 +62,8 @@ impl Walk<'_> {
             Ok(request) => request,
             Err(problem) => return failed(Reason::InvalidRequest, problem),
         };
-        let too_old = clock::now_ms() >= self.worker.time_up_at(request);
+        let now_ms = clock::now_ms();
+        let too_old = now_ms >= self.worker.time_up_at(request, now_ms);
         let time_up = |too_old| verdict::time_up(&self.history, too_old);
         let (failure, detail) = match why {
             Unasked::Unservable => return no_such_app(request),

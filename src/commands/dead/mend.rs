@@ -85,7 +85,8 @@ async fn walk(reader: &mut Reader, verb: Verb, args: &Args, tally: &mut Tally) -
 /// A copy first, and only then away with it.
 async fn mend(reader: &mut Reader, verb: Verb, entry: &Entry) -> Result<(), CommandError> {
     if verb == Verb::Replay {
-        let published = reader.queue.publish_again(&entry.letter).await;
+        let id = entry.request_id.as_ref().expect("what is replayed was read as a login request");
+        let published = reader.queue.publish_again(&entry.letter, id).await;
         published.map_err(|fault| {
             CommandError::at_run_time(format!("a letter was not replayed: {fault}"))
                 .with_hint("it is a dead letter still, and so are those after it; try again")

@@ -15,16 +15,19 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::process_name::process_name;
+use crate::queue::Delivery;
 use crate::queue::rabbit::acks::Settled;
 use crate::queue::rabbit::dial::LONG_FRAMES;
 use crate::queue::rabbit::envelope::Envelope;
 use crate::queue::rabbit::suspects::Turn;
 use crate::queue::rabbit::{RabbitQueue, bounded, topology};
-use crate::queue::{Delivery, Settlement};
 
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// A session that lasted so long was a good one, and the next begins without a long pause.
 const GOOD_SESSION: Duration = Duration::from_secs(5);
+/// So many deliveries are handed from the session to the worker at once, of those that RabbitMQ has sent ahead: one by one,
+/// each would cost a turn of both.
+const AT_ONCE: usize = 32;
 /// Bound on saying goodbye to a broker that may be gone.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -53,18 +56,23 @@ pub(super) enum End {
     Lost(String),
 }
 
-pub(super) fn start(queue: RabbitQueue, name: String, in_hand: u16, stop: CancellationToken) -> Consumer {
-    // One: what RabbitMQ has sent ahead waits in lapin's buffer, which the prefetch bounds.
-    let (sender, deliveries) = mpsc::channel(1);
+/// Consumes the queues of these names, so much of each.
+pub(super) fn start(queue: RabbitQueue, names: Vec<String>, in_hand: u16, stop: CancellationToken) -> Consumer {
+    let (sender, deliveries) = mpsc::channel(AT_ONCE);
     let (consuming_sender, consuming) = watch::channel(false);
     let tracker = queue.0.tracker.clone();
     let supervisor =
-        Supervisor { queue, name, in_hand: in_hand.max(1), stop: stop.clone(), sender, consuming: consuming_sender };
+        Supervisor { queue, names, in_hand: in_hand.max(1), stop: stop.clone(), sender, consuming: consuming_sender };
     Consumer { deliveries, consuming, stop, supervisor: tracker.spawn(supervisor.run()) }
 }
 
 impl Consumer {
     pub(in crate::queue) async fn next(&mut self) -> Option<Delivery> {
+        if !self.stop.is_cancelled()
+            && let Ok(delivery) = self.deliveries.try_recv()
+        {
+            return Some(delivery);
+        }
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
@@ -98,30 +106,27 @@ impl Consumer {
 }
 
 impl Settler {
-    pub(in crate::queue) async fn settle(self, delivery: &Delivery, settlement: Settlement) {
-        let settled = match settlement {
-            Settlement::Ack => Settled::Ack(self.tag),
-            Settlement::Requeue => Settled::Requeue(self.tag),
-            // In a box, as what is large and rare: each delivery in hand would have room for it.
-            Settlement::Dead { reason } => Box::pin(self.put_aside(delivery, reason)).await,
-        };
-        self.tell(settled);
-    }
-
-    async fn put_aside(&self, delivery: &Delivery, reason: &'static str) -> Settled {
-        let properties = self.envelope.of_dead_letter(reason, delivery.traceparent.as_ref(), &process_name());
-        match self.queue.0.publisher.publish_dead(&delivery.body, properties).await {
-            Ok(()) => Settled::Ack(self.tag),
-            Err(fault) => {
-                warn!(%fault, reason, "a dead letter goes by rejection, without its reason");
-                Settled::Reject(self.tag)
-            }
-        }
+    pub(in crate::queue) fn ack(self) {
+        let tag = self.tag;
+        self.tell(Settled::Ack(tag));
     }
 
     pub(in crate::queue) fn requeue(self) {
         let tag = self.tag;
         self.tell(Settled::Requeue(tag));
+    }
+
+    /// To the dead letters.
+    pub(in crate::queue) async fn put_aside(self, delivery: Delivery, reason: &'static str) {
+        let properties = self.envelope.of_dead_letter(reason, delivery.traceparent.as_ref(), &process_name());
+        let settled = match self.queue.0.publisher.publish_dead(&delivery.body, properties).await {
+            Ok(()) => Settled::Ack(self.tag),
+            Err(fault) => {
+                warn!(%fault, reason, "a dead letter goes by rejection, without its reason");
+                Settled::Reject(self.tag)
+            }
+        };
+        self.tell(settled);
     }
 
     /// There is room for each delivery in hand; a closed channel means that the session is gone, and the broker
@@ -133,8 +138,11 @@ impl Settler {
 
 pub(super) struct Supervisor {
     pub(super) queue: RabbitQueue,
-    /// Of the queue that is consumed.
-    pub(super) name: String,
+    /// Of the queues that are consumed.
+    pub(super) names: Vec<String>,
+    /// So much of each queue may be in hand, since all that there is may be in one of them, and that must fill the slots.
+    /// Of all together there is no bound to be told: RabbitMQ knows none over several quorum queues. So what waits in
+    /// lapin's buffer is as much once more for each further queue.
     pub(super) in_hand: u16,
     pub(super) stop: CancellationToken,
     pub(super) sender: mpsc::Sender<Delivery>,
@@ -191,16 +199,15 @@ impl Supervisor {
         let events = connection.events_listener();
         let channel = bounded(connection.create_channel()).await?;
         bounded(channel.basic_qos(self.in_hand, BasicQosOptions::default())).await?;
-        let consuming = channel.basic_consume(
-            self.name.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let consumer = bounded(consuming).await?;
+        // One channel for all: a channel numbers its deliveries and takes acks by number, whichever queue they are of.
+        let mut consumers = Vec::with_capacity(self.names.len());
+        for name in &self.names {
+            let (name, options) = (name.as_str().into(), BasicConsumeOptions::default());
+            consumers.push(bounded(channel.basic_consume(name, "".into(), options, FieldTable::default())).await?);
+        }
         self.consuming.send_replace(true);
-        info!(queue = self.name, "consuming");
-        let end = self.session(&channel, consumer, events, limits).await;
+        info!(queue = self.names[0], shards = self.names.len(), "consuming");
+        let end = self.session(&channel, consumers, events, &limits).await;
         // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes; and the answer
         // means that RabbitMQ has read all acks.
         let goodbye = timeout(GOODBYE, channel.close(200, "bye".into())).await;

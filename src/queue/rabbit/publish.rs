@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
-use crate::login::LoginRequest;
+use crate::login::{LoginRequest, RequestId};
 use crate::queue::rabbit::envelope::{OWNER, text};
 use crate::queue::rabbit::letter::DeadLetter;
 use crate::queue::rabbit::link::{Link, Links, away};
@@ -53,7 +53,8 @@ impl Publisher {
         let mut headers = FieldTable::default();
         headers.insert("traceparent".into(), text(traceparent.as_str()));
         let properties = persistent(headers).with_message_id(request.request_id.as_str().into());
-        let RabbitSettings { exchange, routing_key, .. } = &self.settings;
+        let routing_key = &self.settings.routing_key_of(&request.request_id);
+        let exchange = &self.settings.exchange;
         self.publish(Outgoing { exchange, routing_key, body: &request.encode(), properties }).await
     }
 
@@ -71,10 +72,10 @@ impl Publisher {
         self.publish(Outgoing { exchange: "", routing_key, body: &held.json, properties }).await
     }
 
-    /// Publishes a dead letter to where requests go.
-    pub(super) async fn publish_again(&self, letter: &DeadLetter) -> Result<(), PublishFault> {
-        let RabbitSettings { exchange, routing_key, .. } = &self.settings;
-        let properties = letter.properties_again();
+    /// Publishes a dead letter to where requests of its id go.
+    pub(super) async fn publish_again(&self, letter: &DeadLetter, id: &RequestId) -> Result<(), PublishFault> {
+        let routing_key = &self.settings.routing_key_of(id);
+        let (exchange, properties) = (&self.settings.exchange, letter.properties_again());
         self.publish(Outgoing { exchange, routing_key, body: &letter.body, properties }).await
     }
 
@@ -82,6 +83,18 @@ impl Publisher {
     pub(super) async fn check(&self) -> Result<(), PublishFault> {
         let link = in_time(self.links.current()).await?;
         if link.is_blocked() { Err(blocked()) } else { Ok(()) }
+    }
+
+    /// How many requests wait in the queue.
+    pub(super) async fn depth(&self) -> Result<u64, PublishFault> {
+        let link = in_time(self.links.current()).await?;
+        let looking = async {
+            let channel = link.channel().await?;
+            let depth = topology::depth(&channel, &self.settings).await?;
+            link.take_back(channel);
+            Ok(depth)
+        };
+        looking.await.map_err(|error: lapin::Error| away(&error.to_string()))
     }
 
     /// Deletes exchange and queues, as far as RabbitMQ lets us.

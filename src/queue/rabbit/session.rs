@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::queue::rabbit::acks::{self, Settled};
+use crate::queue::rabbit::arrivals::{Arrivals, Arriving};
 use crate::queue::rabbit::bounded;
 use crate::queue::rabbit::consume::{End, Settler, Supervisor};
 use crate::queue::rabbit::envelope::{self, Envelope};
@@ -26,10 +27,15 @@ const SENT_AHEAD: Duration = Duration::from_millis(50);
 struct Session<'a> {
     supervisor: &'a Supervisor,
     channel: &'a Channel,
-    limits: Limits,
     settled: mpsc::Sender<Settled>,
     quiet: Quiet,
-    /// Held by each delivery that is not settled.
+    queues: Vec<Consumed>,
+}
+
+/// One of the queues that a session consumes.
+struct Consumed {
+    limits: Limits,
+    /// Held by each delivery of it that is not settled.
     unsettled: Arc<()>,
 }
 
@@ -38,26 +44,29 @@ impl Supervisor {
     pub(super) async fn session(
         &self,
         channel: &Channel,
-        mut consumer: lapin::Consumer,
+        consumers: Vec<lapin::Consumer>,
         events: impl Stream<Item = Event>,
-        limits: Limits,
+        limits: &[Limits],
     ) -> End {
-        let (settled, to_tell) = mpsc::channel(usize::from(self.in_hand));
-        let session =
-            Session { supervisor: self, channel, limits, settled, quiet: Quiet::default(), unsettled: Arc::default() };
+        let (settled, to_tell) = mpsc::channel(usize::from(self.in_hand) * consumers.len());
+        let quiet = Quiet::of(consumers.len());
+        let consumed = |limits: &Limits| Consumed { limits: *limits, unsettled: Arc::default() };
+        let queues = limits.iter().map(consumed).collect();
+        let session = Session { supervisor: self, channel, settled, quiet, queues };
+        let mut arrivals = Arrivals::of(consumers);
         let mut acks = pin!(acks::tell(channel, to_tell));
         let lost = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
             told = &mut acks => Some(told.map_or_else(|error| format!("acks: {error}"), |()| "acks ended".into())),
             why = fatal_event(events) => Some(why),
-            why = session.hand_out(&mut consumer) => why,
-            why = watch::over(&session.quiet, channel, &self.name, || session.has_all()) => Some(why),
+            why = session.hand_out(&mut arrivals) => why,
+            why = watch::over(&session.quiet, channel, &self.names, |queue| session.has_all(queue)) => Some(why),
         };
         if let Some(why) = lost {
             return End::Lost(why);
         }
-        session.give_back(consumer).await;
+        session.give_back(arrivals).await;
         match acks.await {
             Ok(()) => End::Stopped,
             Err(error) => End::Lost(format!("acks: {error}")),
@@ -67,44 +76,47 @@ impl Supervisor {
 
 impl Session<'_> {
     /// Room first, delivery second, so that nothing is taken that nobody is ready for. None: nobody listens any more.
-    async fn hand_out(&self, consumer: &mut lapin::Consumer) -> Option<String> {
+    async fn hand_out(&self, arrivals: &mut Arrivals<lapin::Consumer>) -> Option<String> {
         let mut suspects = Suspects::new();
         loop {
             let room = self.supervisor.sender.reserve().await.ok()?;
             self.quiet.begins();
             tokio::select! {
                 (suspect, turn) = suspects.next() => room.send(in_turn(suspect, turn)),
-                next = consumer.next() => match next {
-                    Some(Ok(delivery)) => match self.delivery(delivery) {
+                next = arrivals.next(&self.quiet) => match next {
+                    Ok((queue, delivery)) => match self.delivery(queue, delivery) {
                         (delivery, true) => suspects.hold_back(delivery),
                         (delivery, false) => room.send(delivery),
                     },
-                    Some(Err(error)) => return Some(error.to_string()),
-                    None => return Some("RabbitMQ cancelled the consumer".into()),
+                    Err(why) => return Some(why),
                 },
             }
             self.quiet.ends();
         }
     }
 
-    /// RabbitMQ sends no more than this.
-    fn has_all(&self) -> bool {
-        Arc::strong_count(&self.unsettled) > usize::from(self.supervisor.in_hand)
+    /// RabbitMQ sends no more than this of a queue.
+    fn has_all(&self, queue: usize) -> bool {
+        Arc::strong_count(&self.queues[queue].unsettled) > usize::from(self.supervisor.in_hand)
     }
 
-    /// Ends the consumer and puts back what RabbitMQ had sent ahead.
-    async fn give_back(self, mut consumer: lapin::Consumer) {
-        let cancelled = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        if bounded(cancelled).await.is_err() {
-            return;
-        }
-        while let Ok(Some(Ok(delivery))) = timeout(SENT_AHEAD, consumer.next()).await {
-            drop(self.delivery(delivery));
+    /// Ends the consumers and puts back what RabbitMQ had sent ahead.
+    async fn give_back(self, arrivals: Arrivals<lapin::Consumer>) {
+        for (queue, Arriving { mut consumer, first }) in arrivals.into_parts().into_iter().enumerate() {
+            let cancelled = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+            if bounded(cancelled).await.is_err() {
+                return;
+            }
+            drop(first.map(|delivery| self.delivery(queue, delivery)));
+            while let Ok(Some(Ok(delivery))) = timeout(SENT_AHEAD, consumer.next()).await {
+                drop(self.delivery(queue, delivery));
+            }
         }
     }
 
     /// The flag tells whether it is suspect.
-    fn delivery(&self, delivery: lapin::message::Delivery) -> (Delivery, bool) {
+    fn delivery(&self, queue: usize, delivery: lapin::message::Delivery) -> (Delivery, bool) {
+        let Consumed { limits, unsettled } = &self.queues[queue];
         let properties = &delivery.properties;
         let envelope = Envelope::of(properties);
         let taken_back = envelope.taken_back();
@@ -113,13 +125,13 @@ impl Session<'_> {
             envelope,
             settled: self.settled.clone(),
             queue: self.supervisor.queue.clone(),
-            _unsettled: Arc::clone(&self.unsettled),
+            _unsettled: Arc::clone(unsettled),
             _turn: None,
         };
         let delivery = Delivery {
             traceparent: envelope::traceparent(properties),
             redelivered: delivery.redelivered,
-            returns: self.limits.of(taken_back),
+            returns: limits.of(taken_back),
             timestamp: envelope::timestamp(properties),
             owner: envelope::owner(properties),
             body: delivery.data,

@@ -15,44 +15,48 @@ use crate::queue::rabbit::{RabbitSettings, bounded};
 /// As good as none. RabbitMQ 3 knows no word for none.
 const NO_LIMIT: i64 = 1_000_000_000;
 
-/// Makes sure that everything is there that a request passes through, and tells how often the queue lets a request come
-/// back. What is there with other arguments is used as it is: a policy or an earlier configuration made it so, and a
-/// fleet must not stop over it.
-pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<Limits> {
+/// Makes sure that everything is there that a request passes through, and tells how often each of the queues lets a
+/// request come back. What is there with other arguments is used as it is: a policy or an earlier configuration made it
+/// so, and a fleet must not stop over it.
+pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<Vec<Limits>> {
     let mut channel = bounded(connection.create_channel()).await?;
     let backstop = returns::backstop(settings.delivery_limit);
-    let mut limit = Some(backstop).filter(|_| settings.declare);
-    for part in [Part::Exchange, Part::DeadLetters, Part::Requests, Part::Results] {
+    let (queues, mut limits) = (settings.queues(), vec![]);
+    let requests = queues.iter().map(|queue| Part::Requests(queue));
+    for part in [Part::Exchange, Part::DeadLetters].into_iter().chain(requests).chain([Part::Results]) {
+        let mut limit = Some(backstop).filter(|_| settings.declare);
         match part.declare(&channel, settings, !settings.declare).await {
             Err(error) if is_other_arguments(&error) => {
                 warn!(?part, "exists with other arguments than configured, and is used as it is; see rabbitmq.declare");
-                if part == Part::Requests {
-                    limit = returns::limit_in(&error.to_string());
-                }
+                limit = returns::limit_in(&error.to_string());
                 // RabbitMQ has closed the channel over it.
                 channel = bounded(connection.create_channel()).await?;
                 part.declare(&channel, settings, true).await?;
             }
             declared => declared?,
         }
+        if matches!(part, Part::Requests(_)) {
+            limits.push(Limits::new(settings.delivery_limit, limit));
+        }
     }
     if settings.declare {
         bind(&channel, settings).await?;
     }
     bounded(channel.close(200, "declared".into())).await?;
-    Ok(Limits::new(settings.delivery_limit, limit))
+    Ok(limits)
 }
 
 /// What there is to declare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
     Exchange,
     DeadLetters,
-    Requests,
+    /// One of the queues of requests, by name.
+    Requests(&'a str),
     Results,
 }
 
-impl Part {
+impl Part<'_> {
     /// Declares it; `passive` only checks that it is there.
     async fn declare(self, channel: &Channel, settings: &RabbitSettings, passive: bool) -> lapin::Result<()> {
         match self {
@@ -62,21 +66,24 @@ impl Part {
                 bounded(channel.exchange_declare(name, ExchangeKind::Direct, options, FieldTable::default())).await
             }
             Self::DeadLetters => declare_queue(channel, &settings.dead_queue, passive, dead_letters(settings)).await,
-            Self::Requests => declare_queue(channel, &settings.queue, passive, requests(settings)).await,
+            Self::Requests(queue) => declare_queue(channel, queue, passive, requests(settings)).await,
             Self::Results => declare_queue(channel, &settings.results_queue, passive, results()).await,
         }
     }
 }
 
 async fn bind(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()> {
-    bounded(channel.queue_bind(
-        settings.queue.as_str().into(),
-        settings.exchange.as_str().into(),
-        settings.routing_key.as_str().into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    ))
-    .await
+    for (queue, routing_key) in settings.queues().into_iter().zip(settings.routing_keys()) {
+        bounded(channel.queue_bind(
+            queue.into(),
+            settings.exchange.as_str().into(),
+            routing_key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        ))
+        .await?;
+    }
+    Ok(())
 }
 
 fn is_other_arguments(error: &lapin::Error) -> bool {
@@ -84,10 +91,22 @@ fn is_other_arguments(error: &lapin::Error) -> bool {
     matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))
 }
 
+/// How many requests wait to be delivered.
+pub(super) async fn depth(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<u64> {
+    let mut depth = 0;
+    for queue in settings.queues() {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let asked = channel.queue_declare(queue.into(), options, FieldTable::default());
+        depth += u64::from(bounded(asked).await?.message_count());
+    }
+    Ok(depth)
+}
+
 /// Deletes all of it, whatever is in it.
 pub(super) async fn remove(channel: &Channel, settings: &RabbitSettings) -> lapin::Result<()> {
-    for queue in [&settings.queue, &settings.dead_queue, &settings.results_queue] {
-        bounded(channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default())).await?;
+    let others = [&settings.dead_queue, &settings.results_queue].map(String::clone);
+    for queue in settings.queues().into_iter().chain(others) {
+        bounded(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
     }
     bounded(channel.exchange_delete(settings.exchange.as_str().into(), ExchangeDeleteOptions::default())).await
 }

@@ -1,12 +1,11 @@
 -- Renews a lease before asking again. KEYS: result, claim. ARGV: owner, times asked, lease ms. Answers 1, or 0 when the
--- claim is someone else's.
-if redis.call('HGET', KEYS[2], 'owner') ~= ARGV[1] then
+-- claim is someone else's. What a claim is, claim.lua tells; one that is no text is of another version, and not ours.
+local claim = redis.pcall('GET', KEYS[2])
+local unheard, owner = string.match(type(claim) == 'string' and claim or '', '^%d+ (%d) %d+ (.*)$')
+if owner ~= ARGV[1] then
   return 0
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[2], 'asked', ARGV[2], 'until', now + ARGV[3])
-if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
-  redis.call('PEXPIRE', KEYS[2], ARGV[3])
-end
+local lease = tonumber(ARGV[3])
+local kept = math.max(redis.call('PTTL', KEYS[2]), lease)
+redis.call('SET', KEYS[2], table.concat({ARGV[2], unheard, kept - lease, owner}, ' '), 'PX', kept)
 return 1

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use address::BadStoreUrl;
-use connection::Connection;
+pub(super) use connection::Connection;
 use topology::{Look, Topology};
 
 use crate::backoff::Backoff;

@@ -3,8 +3,14 @@
 //! Unlike the crate's own, a call that finds the script unknown brings it along, to the node that was asked: the crate
 //! would first bring it to all masters of a cluster, and fail while one of them is away.
 
-use redis::aio::ConnectionLike;
-use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs};
+use std::fmt::Display;
+
+use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, RedisWrite, ServerErrorKind, ToRedisArgs};
+
+use super::link::Connection;
+
+/// Room for as many arguments beside the keys, and for so many bytes of all, as a login's calls have.
+const ROOM: (usize, usize) = (7, 640);
 
 pub(super) struct Script {
     code: &'static str,
@@ -23,9 +29,9 @@ impl Script {
     }
 
     /// A call on these keys. They share a slot, or a cluster refuses it.
-    pub(super) fn on<const N: usize>(&self, keys: [String; N]) -> Call<'_> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.digest).arg(N);
+    pub(super) fn on<const N: usize>(&self, keys: [impl ToRedisArgs; N]) -> Call<'_> {
+        let mut command = Cmd::with_capacity(N + ROOM.0, ROOM.1);
+        command.arg("EVALSHA").arg(&self.digest).arg(N);
         for key in keys {
             command.arg(key);
         }
@@ -39,10 +45,18 @@ impl Call<'_> {
         self
     }
 
-    pub(super) async fn run<T: FromRedisValue>(&self, connection: &mut impl ConnectionLike) -> RedisResult<T> {
-        match self.command.query_async(connection).await {
+    /// An argument that is written as it prints.
+    pub(super) fn text(&mut self, argument: impl Display) -> &mut Self {
+        self.command.write_arg_fmt(argument);
+        self
+    }
+
+    pub(super) async fn run<T: FromRedisValue>(&self, connection: &mut Connection) -> RedisResult<T> {
+        match connection.query(&self.command).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.with_code().query_async(connection).await
+                // In a box, since it is rare, and every call would carry it.
+                let whole = self.with_code();
+                Box::pin(connection.query(&whole)).await
             }
             answer => answer,
         }
@@ -68,8 +82,8 @@ mod tests {
     #[test]
     fn a_call_with_the_script_itself_has_the_same_keys_and_arguments() {
         let script = Script::new("return 1");
-        let mut call = script.on(["one".into(), "two".into()]);
-        call.arg("a").arg(7);
+        let mut call = script.on(["one", "two"]);
+        call.text("a").arg(7);
         let words = |command: &Cmd| String::from_utf8(command.get_packed_command()).expect("text");
         let (by_digest, whole) = (words(&call.command), words(&call.with_code()));
         assert!(by_digest.contains(&script.digest) && !whole.contains(&script.digest));

@@ -167,7 +167,7 @@ impl Redis {
     /// count against Redis.
     async fn look<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoLook> {
         let Borrowed { mut connection, number } = self.link.borrow().map_err(NoLook::Away)?;
-        match command.query_async(&mut connection).await {
+        match connection.query(command).await {
             Err(error) if is_about_the_key(&error) => Err(NoLook::Unreadable(error.to_string())),
             answer => self.link.observe(number, answer).map_err(NoLook::Away),
         }

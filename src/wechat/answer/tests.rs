@@ -117,3 +117,54 @@ fn a_token_has_a_life() {
         assert!(matches!(read_token(&heard(200, text), &[]), Err(Fault::Unreadable(_))), "{text}");
     }
 }
+
+/// What is put into answers to make others of them.
+const ODD: &str = r#"null 0 00 -0 1.0 1e999 18446744073709551615 86 "" "86" "\ud800" "\u0038" [] {} [1] , : " }
+    "errcode":0, "list":1, "phone_info":{}, "countryCode":1, "#;
+
+#[test]
+fn what_is_read_in_one_pass_is_what_the_pieces_say() {
+    let seeds = [
+        include_str!("../../../tests/data/phone.json"),
+        include_str!("../../../tests/data/phone-country-number.json"),
+        include_str!("../../../tests/data/phone-foreign.json"),
+        include_str!("../../../tests/data/phone-no-country.json"),
+        include_str!("../../../tests/data/phone-no-watermark.json"),
+        include_str!("../../../tests/data/phone-watermark-no-timestamp.json"),
+        r#"{"errcode":0,"phone_info":{"phoneNumber":"13800000000","countryCode":[86],"watermark":{"appid":7}}}"#,
+        r#"{"phone_info":["1",null,"86",[1,"wx"]],"errmsg":{"a":[1]},"errcode":0}"#,
+        r#"{"errcode":0,"list":1,"list":2,"phone_info":{"phoneNumber":"13800000000"}}"#,
+        r#"[0,"ok",{"phoneNumber":"13800000000"}]"#,
+        r#"[0,"ok",{"phoneNumber":"13800000000"},null,null,null,null]"#,
+        r#"{"errcode":"40029","errmsg":"x"}"#,
+        r#"{"errcode":0,"phone_info":{"phoneNumber":""}}"#,
+    ];
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut read_at_once = 0;
+    for n in 0..40_000 {
+        let mut text = seeds[n % seeds.len()].as_bytes().to_vec();
+        // The first round is of the seeds themselves.
+        for _ in 0..random.usize(0..3).min(n / seeds.len()) {
+            mutate(&mut text, &mut random);
+        }
+        let Some(phone) = documented::read_phone(&text) else { continue };
+        read_at_once += 1;
+        let heard = Heard { status: 200, text };
+        let text = String::from_utf8_lossy(&heard.text);
+        assert_eq!(read_phone_in_pieces(&heard, &[]), Ok(Reply::Phone(phone)), "{text}");
+    }
+    assert!(read_at_once > 5_000, "only {read_at_once} were of the documented shape");
+}
+
+/// Cuts something out, puts something in its place, or something from elsewhere, or a byte that is no UTF-8.
+fn mutate(text: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    let from = random.usize(0..=text.len());
+    let to = random.usize(from..=text.len().min(from + 14));
+    let put = match random.u8(0..4) {
+        0 => vec![],
+        1 => text[random.usize(0..=from)..from].to_vec(),
+        2 => vec![0xff],
+        _ => random.choice(ODD.split_whitespace().collect::<Vec<_>>()).expect("there are some").into(),
+    };
+    text.splice(from..to, put);
+}

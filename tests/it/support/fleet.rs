@@ -67,7 +67,9 @@ pub(crate) struct Plan {
     /// The platforms that WeChat pushes to.
     pub(crate) platforms: Vec<MessageKeys>,
     pub(crate) max_waiting: usize,
-    /// How many requests the queue holds.
+    /// How many queues there are.
+    pub(crate) shards: u16,
+    /// How many requests each holds.
     pub(crate) max_length: u32,
     /// How often a request may come back.
     pub(crate) delivery_limit: u32,
@@ -108,6 +110,7 @@ impl Plan {
             keys: vec![],
             platforms: vec![],
             max_waiting: 1000,
+            shards: 1,
             max_length: 100_000,
             delivery_limit: 20,
             broker: None,
@@ -410,6 +413,7 @@ pub(crate) fn rabbit_settings(vhost: &Vhost, max_length: u32) -> RabbitSettings 
         exchange: "quicklogin".into(),
         routing_key: "login".into(),
         queue: "quicklogin.logins".into(),
+        shards: 1,
         dead_queue: "quicklogin.dead".into(),
         results_queue: "quicklogin.results".into(),
         declare: true,

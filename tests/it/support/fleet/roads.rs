@@ -66,6 +66,7 @@ impl Roads {
         let url = plan.broker_url.clone().unwrap_or_else(|| format!("{}{query}", vhost.url_at(port)));
         RabbitSettings {
             url: url.into(),
+            shards: plan.shards,
             delivery_limit: plan.delivery_limit,
             ..rabbit_settings(vhost, plan.max_length)
         }

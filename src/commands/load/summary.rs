@@ -1,0 +1,104 @@
+//! The summary of one stretch on stdout, and whether all was in order.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::commands::CommandError;
+use crate::commands::load::args::Through;
+use crate::commands::load::figures;
+use crate::commands::load::stretch::Finished;
+
+/// A sender whose p99 is later than this has not kept its rate. A timer alone is late by one or two.
+pub(super) const LATE_MOST: Duration = Duration::from_millis(20);
+
+impl Finished {
+    /// Whether the sender sent all in time, its p99 no later than `late_most`. Where not, the figures are its own.
+    pub(super) fn kept_pace(&self, late_most: Duration) -> bool {
+        let late_ms = self.account.late.ms_at(0.99).unwrap_or_default();
+        self.unsent == 0 && late_ms <= late_most.as_secs_f64() * 1000.0
+    }
+
+    /// For programs.
+    pub(super) fn to_json(&self) -> Value {
+        let account = &self.account;
+        json!({
+            "rate": self.schedule.rate,
+            "duration_ms": self.schedule.duration.as_millis() as u64,
+            "due": self.schedule.total(),
+            "sent": account.sent,
+            "unsent": self.unsent,
+            "succeeded": account.succeeded,
+            "wrong_numbers": account.wrong_numbers,
+            "failed": account.failed,
+            "refused": account.refused,
+            "unanswered": account.unanswered,
+            "latency_ms": figures::json(&account.latency),
+            "sender_late_ms": figures::json(&account.late),
+            "kept_pace": self.kept_pace(LATE_MOST),
+            "stopped": self.stopped,
+        })
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the summary is what the command is for")]
+pub(super) fn tell(finished: &Finished, through: Through, json: bool) {
+    if json {
+        let mut whole = finished.to_json();
+        whole["through"] = through.to_string().into();
+        println!("{whole}");
+    } else {
+        println!("{}", text(finished, through));
+    }
+    if !finished.kept_pace(LATE_MOST) {
+        eprintln!("{}", not_kept(finished));
+    }
+}
+
+/// An error when a login was lost, or brought another's number.
+pub(super) fn verdict(finished: &Finished) -> Result<(), CommandError> {
+    let account = &finished.account;
+    if account.wrong_numbers > 0 {
+        let what = format!("{} logins brought another number than their own", account.wrong_numbers);
+        return Err(CommandError::at_run_time(what));
+    }
+    if let Some(fault) = &finished.fault {
+        return Err(CommandError::at_run_time(format!("ended early: {fault}")));
+    }
+    if account.unanswered > 0 {
+        let what = format!("{} logins have no result", account.unanswered);
+        let hint = "are workers running, and enough of them? --grace says how long each login is waited for";
+        return Err(CommandError::at_run_time(what).with_hint(hint));
+    }
+    Ok(())
+}
+
+fn text(finished: &Finished, through: Through) -> String {
+    let (account, schedule) = (&finished.account, finished.schedule);
+    let early = if finished.stopped || finished.fault.is_some() { ", ended early" } else { "" };
+    let troubles = account.troubles();
+    let others = if troubles.is_empty() { "none".into() } else { figures::counts(troubles) };
+    format!(
+        "{} logins a second for {:.1} s through the {through}{early}: {} were due, {} were sent\n\
+         \x20 succeeded   {}, each with its own number\n\
+         \x20 others      {others}\n\
+         \x20 latency ms  {}   (from when each was due)\n\
+         \x20 sender ms   {}   (how late it was)",
+        schedule.rate,
+        schedule.duration.as_secs_f64(),
+        schedule.total(),
+        account.sent,
+        account.succeeded,
+        figures::text(&account.latency),
+        figures::text(&account.late),
+    )
+}
+
+/// The sender, not the line, is what these figures tell of.
+pub(super) fn not_kept(finished: &Finished) -> String {
+    let late = figures::cell(finished.account.late.ms_at(0.99));
+    let (rate, unsent) = (finished.schedule.rate, finished.unsent);
+    format!(
+        "warning: this sender did not keep {rate} a second (p99 {late} ms late, {unsent} not sent): the latencies are partly its own"
+    )
+}

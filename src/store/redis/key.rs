@@ -1,0 +1,34 @@
+//! The name of a key, written into a command without being put together before.
+
+use std::io::Write;
+
+use redis::{RedisWrite, ToRedisArgs};
+
+/// `PREFIX:KIND:{NAME}`. The braces are part of it.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) prefix: &'a str,
+    pub(super) kind: &'static str,
+    pub(super) name: &'a str,
+}
+
+impl ToRedisArgs for Key<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let mut key = out.writer_for_next_arg();
+        for part in [self.prefix, ":", self.kind, ":{", self.name, "}"] {
+            key.write_all(part.as_bytes()).expect("a command in memory takes all");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_one_argument_and_keeps_its_braces() {
+        let key = Key { prefix: "quicklogin", kind: "result", name: "r-1" };
+        assert_eq!(key.to_redis_args(), [b"quicklogin:result:{r-1}"]);
+        assert_eq!(redis::cmd("GET").arg(key).arg("next").args_iter().len(), 3);
+    }
+}
