@@ -12,6 +12,17 @@ use reqwest::Url;
 use super::{Call, ClientError, Fault};
 use crate::secret::Secret;
 
+/// The bytes that stand for themselves in a query. Looked up, since a token is long and written for each login.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'*' | b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    plain
+};
+
 /// A path of WeChat's API at each host, in the order of the hosts.
 pub(super) struct Endpoint(Vec<Address>);
 
@@ -89,20 +100,16 @@ impl Address {
 
 /// Tokens and appids are mostly plain.
 fn push_encoded(text: &mut String, value: &str) {
-    if value.bytes().all(is_plain) {
+    if value.bytes().all(|byte| PLAIN[usize::from(byte)]) {
         return text.push_str(value);
     }
     for byte in value.bytes() {
         match byte {
-            _ if is_plain(byte) => text.push(byte.into()),
+            _ if PLAIN[usize::from(byte)] => text.push(byte.into()),
             b' ' => text.push('+'),
             _ => text.push_str(&format!("%{byte:02X}")),
         }
     }
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'-' | b'.' | b'_')
 }
 
 fn basic(url: &Url) -> Option<HeaderValue> {

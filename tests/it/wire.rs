@@ -178,6 +178,7 @@ async fn a_redirect_is_an_answer_that_cannot_be_read_and_leads_nowhere() {
         assert!(matches!(heard, Err(Fault::Unreadable(_))), "{heard:?}");
         assert_eq!((talker.heard().len(), elsewhere.heard()), (1, vec![]));
     }
+    exchange(&elsewhere.client("http")).await.expect("it would have answered");
 }
 
 #[tokio::test]

@@ -65,10 +65,8 @@ fn user_and_password_are_no_part_of_the_url_but_prove_who_calls() {
 
 #[test]
 fn a_url_that_cannot_be_called_is_told_without_it() {
-    for bad in ["data:text", "file:///secret", "http://a.test/se^cret|`"] {
-        if let Err(error) = Address::of(&hosts(&[bad])[0]) {
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
+    for bad in ["data:secret", "file:///secret", "ftp-of-ours:/secret"] {
+        let error = Address::of(&hosts(&[bad])[0]).err().expect(bad);
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
-    assert!(Address::of(&hosts(&["data:text"])[0]).is_err());
 }
