@@ -1,5 +1,6 @@
 //! What WeChat says: the few calls a login needs, over HTTPS, and nothing of what they mean for a login. The calls of
 //! third-party platforms are in `platform`; what WeChat says to those of its own accord is in [`push`].
+//! `endpoint` makes a call's URL, `wire` carries it.
 //!
 //! Every answer is a [`Reply`], a [`TokenReply`] or a [`Fault`]. No error of this module carries a URL, a token, a
 //! code or a phone number; no call that may have been sent is ever repeated here, since only the verdict knows whether

@@ -75,7 +75,7 @@ impl Supervisor {
 }
 
 impl Session<'_> {
-    /// Room first, delivery second, so that nothing is taken that nobody is ready for. None: nobody listens any more.
+    /// Room on the way to the worker first, delivery second. None: nobody listens any more.
     async fn hand_out(&self, arrivals: &mut Arrivals<lapin::Consumer>) -> Option<String> {
         let mut suspects = Suspects::new();
         loop {
