@@ -79,6 +79,8 @@ enum Command {
     Config(config::Action),
 }
 
+/// So many tasks a busy worker polls before it asks the kernel what has come meanwhile.
+const POLLS_BETWEEN_LOOKS: u32 = 256;
 /// What `log.filter` says when nobody has said anything.
 const DEFAULT_FILTER: &str = "info";
 
@@ -136,8 +138,8 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     }
     // A worker costs least on one thread, many workers make a fleet; a gateway answers many callers at once.
     let runtime = match command {
-        Command::Worker => runtime(Builder::new_current_thread()),
-        _ => runtime(Builder::new_multi_thread()),
+        Command::Worker => runtime(Builder::new_current_thread().event_interval(POLLS_BETWEEN_LOOKS)),
+        _ => runtime(&mut Builder::new_multi_thread()),
     }?;
     runtime.block_on(async {
         let process = Process::new(settings, cli.config);
@@ -156,7 +158,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     })
 }
 
-fn runtime(mut builder: Builder) -> Result<Runtime, CommandError> {
+fn runtime(builder: &mut Builder) -> Result<Runtime, CommandError> {
     builder.enable_all().build().map_err(|error| CommandError::at_run_time(format!("no async runtime: {error}")))
 }
 

@@ -3,10 +3,13 @@
 
 mod window;
 
+use std::time::Duration;
+
 use futures_util::future::try_join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use crate::queue::rabbit::bounded;
 use crate::stop_point::StopPoint;
@@ -14,6 +17,9 @@ use window::Window;
 
 /// So many settlements are told at once, at most.
 const GATHERED: usize = 512;
+/// And so long after the last ones, at the earliest. Each telling wakes lapin's thread, and a socket of the broker's; what
+/// has been told of late can wait a moment for others, since its result is written.
+const APART: Duration = Duration::from_millis(2);
 
 /// What became of the delivery with this tag.
 pub(super) enum Settled {
@@ -22,14 +28,18 @@ pub(super) enum Settled {
     Reject(u64),
 }
 
-/// Tells everything that comes, until the last sender is gone. Gathering needs no timer: what comes while one write is
-/// under way makes the next.
+/// Tells everything that comes, until the last sender is gone. What comes while one write is under way, or just was, makes
+/// the next.
 pub(super) async fn tell(channel: &Channel, mut settled: mpsc::Receiver<Settled>) -> lapin::Result<()> {
     let mut window = Window::default();
     let mut gathered = Vec::with_capacity(GATHERED);
+    let mut next = Instant::now();
     while settled.recv_many(&mut gathered, GATHERED).await > 0 {
         // Lets the logins that are just finishing join this write.
-        tokio::task::yield_now().await;
+        match gathered.len() < GATHERED && Instant::now() < next {
+            true => sleep_until(next).await,
+            false => tokio::task::yield_now().await,
+        }
         while gathered.len() < GATHERED
             && let Ok(more) = settled.try_recv()
         {
@@ -51,6 +61,7 @@ pub(super) async fn tell(channel: &Channel, mut settled: mpsc::Receiver<Settled>
         }
         StopPoint::AcksGathered.reached();
         tell_finished(channel, &mut window).await?;
+        next = Instant::now() + APART;
     }
     Ok(())
 }
