@@ -1,7 +1,7 @@
 //! More workers on the same broker and Redis: what each adds until something else is the limit, with one queue and with
 //! several. Each has few slots, so that one worker alone is bounded by them and not by the machine.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::contestant::{Contestant, Kind};
 use crate::drain::{cpu_when_done, when_asked};
@@ -25,7 +25,7 @@ struct Cell {
 
 /// One moment of a run.
 struct Look {
-    at: std::time::Instant,
+    at: Instant,
     asked: u64,
     workers: Duration,
     used: Used,
@@ -37,16 +37,26 @@ pub(crate) async fn measure(ground: &Ground, plan: &Plan) {
     let Plan { logins, slots, .. } = plan;
     let most = f64::from(*slots) / Plan::WECHAT_TAKES.as_secs_f64();
     println!("{logins} logins wait, {slots} slots for each worker, which bound one to {most:.0} logins a second\n");
-    println!("{:44}  CPU, µs a login", "");
+    println!("{:51}CPU, µs a login", "");
     println!(
-        "{:>7}{:>8}{:>12}{:>12}{:>10}{:>10}{:>8}{:>11}{:>12}",
-        "queues", "workers", "a second", "doubling ×", "workers", "RabbitMQ", "Redis", "simulator", "CPU in use"
+        "{:>7}{:>8}{:>10}{:>12}{:>12}{:>10}{:>10}{:>8}{:>11}{:>12}",
+        "queues",
+        "workers",
+        "a second",
+        "of bound",
+        "doubling ×",
+        "workers",
+        "RabbitMQ",
+        "Redis",
+        "simulator",
+        "CPU in use"
     );
     for shards in SHARDS {
         let mut before = None;
         for workers in WORKERS {
             let cell = cell(ground, plan, shards, workers).await;
-            cell.print(shards, workers, before.replace(cell.a_second));
+            let of_bound = cell.a_second / (most * workers as f64);
+            cell.print(shards, workers, of_bound, before.replace(cell.a_second));
         }
     }
 }
@@ -89,11 +99,12 @@ impl Cell {
         }
     }
 
-    fn print(&self, shards: u16, workers: usize, before: Option<f64>) {
+    fn print(&self, shards: u16, workers: usize, of_bound: f64, before: Option<f64>) {
         let added = before.map(|before| format!("{:.2}", self.a_second / before)).unwrap_or_default();
         println!(
-            "{shards:>7}{workers:>8}{:>12.0}{added:>12}{:>10.1}{:>10.1}{:>8.1}{:>11.1}{:>10.0} %",
+            "{shards:>7}{workers:>8}{:>10.0}{:>10.0} %{added:>12}{:>10.1}{:>10.1}{:>8.1}{:>11.1}{:>10.0} %",
             self.a_second,
+            of_bound * 100.0,
             self.workers_us,
             self.rabbitmq_us,
             self.redis_us,
