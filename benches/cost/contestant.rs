@@ -1,12 +1,12 @@
 //! A process that is measured: quicklogin's worker, or the bare pipeline.
 
-use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::bare;
 use crate::ground::{APP, Run, SECRET};
 use crate::processes;
+use crate::support::process::Process;
 
 /// Who it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,9 +15,9 @@ pub(crate) enum Kind {
     Quicklogin,
 }
 
-/// It runs until it is dropped.
+/// It runs until it is dropped, or the benchmark ends.
 pub(crate) struct Contestant {
-    child: Child,
+    process: Process,
     pub(crate) started: Instant,
 }
 
@@ -32,14 +32,12 @@ impl Kind {
     }
 
     pub(crate) fn start(self, run: &Run<'_>, slots: u16) -> Contestant {
-        let mut command = match self {
+        let command = match self {
             Self::Bare => bare(run, slots),
             Self::Quicklogin => quicklogin(run, slots),
         };
-        let log = fs::File::options().create(true).append(true).open(run.log()).expect("the folder is ours");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let started = Instant::now();
-        Contestant { child: command.spawn().expect("it is built"), started }
+        Contestant { process: Process::spawn(self.name(), command, run.log()), started }
     }
 }
 
@@ -63,6 +61,7 @@ fn quicklogin(run: &Run<'_>, slots: u16) -> Command {
         ("QUICKLOGIN__REDIS__URL", run.ground.redis.url()),
         ("QUICKLOGIN__WECHAT__BASE_URL", run.ground.wechat.clone()),
         ("QUICKLOGIN__APPS", format!("[{{appid = \"{APP}\", secret = \"{SECRET}\"}}]")),
+        ("QUICKLOGIN__RABBITMQ__SHARDS", run.shards.to_string()),
         ("QUICKLOGIN__WORKER__SLOTS", slots.to_string()),
         ("QUICKLOGIN__OPS__LISTEN", "127.0.0.1:0".to_owned()),
     ]);
@@ -72,18 +71,11 @@ fn quicklogin(run: &Run<'_>, slots: u16) -> Command {
 impl Contestant {
     /// User and system time of the whole process so far.
     pub(crate) fn cpu(&self) -> Duration {
-        processes::cpu(self.child.id())
+        processes::cpu(self.process.id())
     }
 
     /// The most memory that it had resident, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        processes::peak_memory(self.child.id())
-    }
-}
-
-impl Drop for Contestant {
-    fn drop(&mut self) {
-        let _already_gone = self.child.kill();
-        let _already_reaped = self.child.wait();
+        processes::peak_memory(self.process.id())
     }
 }

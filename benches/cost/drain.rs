@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::contestant::{Contestant, Kind};
 use crate::ground::{Ground, Login, Run};
 use crate::plan::Plan;
-use crate::processes::Used;
+use crate::processes::{Used, each_us};
 
 /// Nothing takes longer, or it has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -25,27 +26,32 @@ pub(crate) struct Drain {
     pub(crate) simulator_us: f64,
     /// New connections to WeChat for each thousand logins.
     pub(crate) connections: f64,
+    /// TLS handshakes for each thousand logins; none over plain HTTP.
+    pub(crate) handshakes: f64,
+    /// How late the simulator was with its answers, on average.
+    pub(crate) simulator_late_ms: f64,
 }
 
 pub(crate) async fn measure(ground: &Ground, plan: &Plan, kind: Kind) -> Drain {
     let logins = ground.mint(plan.logins).await;
     let run = ground.run(kind.name(), 1).await;
-    run.publish(&logins, None, 1).await;
-    let before = Used::now();
+    run.publish(&logins, None).await;
+    let before = ground.used();
     let contestant = kind.start(&run, plan.slots);
     let a_second = pace(ground, plan.logins).await;
     let cpu = cpu_when_done(&run, &contestant).await;
-    let mut used = Used::now() - before;
-    if kind == Kind::Quicklogin {
-        used.simulator -= cpu;
-    }
+    let used = ground.used() - before;
     run.assert_all_succeeded(&logins).await;
     seen(ground, &logins, a_second, cpu, used, contestant.peak_memory()).await
 }
 
 async fn seen(ground: &Ground, logins: &[Login], a_second: f64, cpu: Duration, used: Used, peak_memory: u64) -> Drain {
-    let each_us = |time: Duration| time.as_secs_f64() * 1e6 / logins.len() as f64;
-    let connections = ground.asked().await["connections"].as_u64().expect("a number");
+    let asked = ground.asked().await;
+    let number = |of: &Value| of.as_f64().expect("a number");
+    let of_1000 = |count: f64| count * 1000.0 / logins.len() as f64;
+    let each_us = |time| each_us(time, logins.len() as u64);
+    let shaken = &asked["handshakes"];
+    assert_eq!(shaken["failed"], 0, "{asked}");
     Drain {
         a_second,
         cpu_us: each_us(cpu),
@@ -53,7 +59,9 @@ async fn seen(ground: &Ground, logins: &[Login], a_second: f64, cpu: Duration, u
         rabbitmq_us: each_us(used.rabbitmq),
         redis_us: each_us(used.redis),
         simulator_us: each_us(used.simulator),
-        connections: connections as f64 * 1000.0 / logins.len() as f64,
+        connections: of_1000(number(&asked["connections"])),
+        handshakes: of_1000(number(&shaken["full"]) + number(&shaken["resumed"])),
+        simulator_late_ms: number(&asked["late"]["mean_us"]) / 1e3,
     }
 }
 
@@ -65,7 +73,8 @@ async fn pace(ground: &Ground, logins: usize) -> f64 {
     (to - from) as f64 / (ended - began).as_secs_f64()
 }
 
-async fn when_asked(ground: &Ground, at_least: u64) -> (Instant, u64) {
+/// The moment when WeChat was asked so often, and how often exactly.
+pub(crate) async fn when_asked(ground: &Ground, at_least: u64) -> (Instant, u64) {
     let began = Instant::now();
     loop {
         let (now, asked) = (Instant::now(), ground.asked().await["phone"]["calls"].as_u64().expect("a number"));

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use crate::plan::Plan;
+use crate::processes::Used;
 use crate::support::amqp::{Outcome, Publisher};
 use crate::support::process::{Process, folder, free_port};
 use crate::support::rabbit::{Broker, Vhost};
@@ -27,7 +28,7 @@ pub(crate) struct Ground {
     pub(crate) redis: Redis,
     /// Where WeChat is.
     pub(crate) wechat: String,
-    _simulator: Process,
+    simulator: Process,
     /// The simulator's certificate, where it has one.
     certificate: Option<PathBuf>,
     client: reqwest::Client,
@@ -38,6 +39,7 @@ pub(crate) struct Ground {
 pub(crate) struct Run<'a> {
     pub(crate) ground: &'a Ground,
     pub(crate) vhost: Vhost,
+    pub(crate) shards: u16,
     publisher: Publisher,
     log: PathBuf,
 }
@@ -71,7 +73,7 @@ impl Ground {
         let scheme = if plan.tls { "https" } else { "http" };
         let wechat = format!("{scheme}://127.0.0.1:{port}");
         let client = client.build().expect("a client");
-        Self { broker, redis, wechat, _simulator: simulator, certificate, client, folder }
+        Self { broker, redis, wechat, simulator, certificate, client, folder }
     }
 
     /// A vhost with quicklogin's queues, `shards` of them for logins, an empty Redis with a token in it, and a record of
@@ -85,7 +87,7 @@ impl Ground {
         let asked = self.client.delete(format!("{}/sim/asked", self.wechat)).send().await.expect("the simulator runs");
         assert!(asked.status().is_success());
         let log = self.folder.path().join(format!("{name}.log"));
-        Run { ground: self, publisher: Publisher::connect(vhost.url()).await, vhost, log }
+        Run { ground: self, publisher: Publisher::connect(vhost.url()).await, vhost, shards, log }
     }
 
     async fn share_token(&self) {
@@ -109,10 +111,15 @@ impl Ground {
         logins
     }
 
-    /// How often the simulator was asked for a number since the run began.
+    /// What the simulator was asked since the run began.
     pub(crate) async fn asked(&self) -> Value {
         let asked = self.client.get(format!("{}/sim/asked?codes=false", self.wechat)).send().await.expect("an answer");
         serde_json::from_slice(&asked.bytes().await.expect("a body")).expect("JSON")
+    }
+
+    /// CPU time of the three servers so far.
+    pub(crate) fn used(&self) -> Used {
+        Used::now(self.simulator.id())
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {
@@ -137,10 +144,10 @@ impl Run<'_> {
     }
 
     /// All at once, and confirmed.
-    pub(crate) async fn publish(&self, logins: &[Login], deadline_ms: Option<u64>, shards: u16) {
+    pub(crate) async fn publish(&self, logins: &[Login], deadline_ms: Option<u64>) {
         for some in logins.chunks(2000) {
-            for shard in 0..shards {
-                let of_shard = some.iter().filter(|login| login.shard(shards) == shard);
+            for shard in 0..self.shards {
+                let of_shard = some.iter().filter(|login| login.shard(self.shards) == shard);
                 let messages = of_shard.map(|login| (login.body(deadline_ms), Publisher::properties(&login.id)));
                 let key = routing_key(shard);
                 let taken = self.publisher.publish_many("quicklogin", &key, messages).await.expect("RabbitMQ runs");

@@ -4,6 +4,8 @@
 //! `bare` is the pipeline, `contestant` a process that is measured, `ground` what it runs on, `drain`, `steady`, `start`
 //! and `expired` the measurements, `scale` another, `processes` what the kernel tells of them, `report` what is printed.
 
+#![expect(clippy::print_stdout, reason = "figures on stdout are what a benchmark is for")]
+
 mod bare;
 mod contestant;
 mod drain;

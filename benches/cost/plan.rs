@@ -7,10 +7,10 @@ const USAGE: &str = "usage: scripts/bench [--tls] [--scale] [--logins N] [--seco
 const HELP: &str = "
   --tls         WeChat is simulated over HTTPS
   --scale       1, 2, 4 and 8 workers, with one queue and with several, instead of the comparison
-  --logins N    so many wait when a worker starts (40000)
+  --logins N    so many wait when a worker starts (40000; with --scale 20000)
   --seconds N   so long 500 logins come each second (20)
   --rounds N    so often both are measured, in turn (3)
-  --slots N     so many are in flight (256)";
+  --slots N     so many are in flight (256; with --scale 32 of each worker, so that it is them that bound one)";
 
 /// What is to be measured.
 pub(crate) struct Plan {
@@ -30,6 +30,9 @@ impl Plan {
     pub(crate) fn from_arguments() -> Self {
         let mut plan =
             Self { tls: false, scale: false, logins: 40_000, steady: Duration::from_secs(20), rounds: 3, slots: 256 };
+        if std::env::args().any(|argument| argument == "--scale") {
+            plan = Self { scale: true, logins: 20_000, slots: 32, ..plan };
+        }
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut number = || number(&argument, arguments.next());
@@ -37,7 +40,8 @@ impl Plan {
                 // Cargo's own.
                 "--bench" => {}
                 "--tls" => plan.tls = true,
-                "--scale" => plan.scale = true,
+                // It was looked for first, since it changes what the others are if nobody says.
+                "--scale" => {}
                 "--logins" => plan.logins = number().max(1000) as usize,
                 "--seconds" => plan.steady = Duration::from_secs(number().into()),
                 "--rounds" => plan.rounds = number() as usize,

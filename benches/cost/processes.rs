@@ -13,15 +13,13 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    /// Of all servers that run at the moment.
-    pub(crate) fn now() -> Self {
-        let mut used = Self::default();
+    /// Of the servers that run at the moment. Workers are called as the simulator is, so that this one goes by its id.
+    pub(crate) fn now(simulator: u32) -> Self {
+        let mut used = Self { simulator: cpu(simulator), ..Self::default() };
         for (name, cpu) in children() {
             match name.as_str() {
                 "beam.smp" => used.rabbitmq += cpu,
                 "redis-server" => used.redis += cpu,
-                // A worker, too, is called so; it is asked for when none runs, or its own is taken off.
-                "quicklogin" => used.simulator += cpu,
                 _ => {}
             }
         }
@@ -41,9 +39,25 @@ impl Sub for Used {
     }
 }
 
+/// A time shared by so many logins, in µs.
+pub(crate) fn each_us(time: Duration, logins: u64) -> f64 {
+    time.as_secs_f64() * 1e6 / logins as f64
+}
+
 /// User and system time of a process, in hundredths of a second.
 pub(crate) fn cpu(pid: u32) -> Duration {
     Stat::of(pid).expect("it runs, on Linux").cpu
+}
+
+/// The time that the cores of this machine spent, in hundredths of a second: busy, and all together.
+pub(crate) fn machine() -> (u64, u64) {
+    let stat = fs::read_to_string("/proc/stat").expect("Linux has it");
+    let line =
+        stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).expect("the sum of all cores comes first");
+    // user nice system idle iowait irq softirq steal; what follows is in user already.
+    let times: Vec<u64> = line.split_whitespace().take(8).map(|time| time.parse().expect("a number")).collect();
+    let all = times.iter().sum::<u64>();
+    (all - times[3] - times[4], all)
 }
 
 /// The most memory that a process had resident, in bytes.

@@ -41,7 +41,7 @@ pub(crate) async fn measure(ground: &Ground, plan: &Plan, kind: Kind) -> Duratio
         let logins = ground.mint(1).await;
         let run = ground.run(kind.name(), 1).await;
         let mut results = Results::of(ground).await;
-        run.publish(&logins, None, 1).await;
+        run.publish(&logins, None).await;
         let contestant = kind.start(&run, plan.slots);
         assert_eq!(timeout(LIMIT, results.next()).await.expect("a result"), logins[0].id);
         took.push(contestant.started.elapsed() - Plan::WECHAT_TAKES);

@@ -42,6 +42,11 @@ impl Process {
         Self { name, child, log: log.to_owned(), frozen: false }
     }
 
+    /// As the system knows it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until `ready`; the error is for people, and holds what the process had to say.
     pub(crate) fn ready_within(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<(), String> {
         let mut ended = None;
@@ -55,9 +60,7 @@ impl Process {
             None => Err(format!("was not ready within {limit:?}")),
             Some(status) => Err(format!("ended with {status}")),
         }
-        .map_err(|what: String| {
-            format!("{} {what}; it said:\n{}", self.name, fs::read_to_string(&self.log).unwrap_or_default())
-        })
+        .map_err(|what: String| format!("{} (process {}) {what}; it said:\n{}", self.name, self.id(), self.said()))
     }
 
     /// SIGKILL, as a crash would be. Returns when it is gone and its ports are free.
@@ -68,30 +71,30 @@ impl Process {
 
     /// SIGSTOP: its connections stay open, and nothing answers. Returns when the last of its threads has stopped.
     pub(crate) fn freeze(&mut self) {
-        signal(self.child.id(), libc::SIGSTOP).expect("it is our child");
-        wait_until_stopped(self.child.id());
+        signal(self.id(), libc::SIGSTOP).expect("it is our child");
+        wait_until_stopped(self.id());
         self.frozen = true;
     }
 
     /// SIGCONT.
     pub(crate) fn thaw(&mut self) {
-        signal(self.child.id(), libc::SIGCONT).expect("it is our child");
+        signal(self.id(), libc::SIGCONT).expect("it is our child");
         self.frozen = false;
     }
 
     /// SIGHUP, as an operator's word that the settings have changed.
     pub(crate) fn hang_up(&mut self) {
-        signal(self.child.id(), libc::SIGHUP).expect("it is our child");
+        signal(self.id(), libc::SIGHUP).expect("it is our child");
     }
 
     /// SIGINT, as Ctrl-C would be.
     pub(crate) fn interrupt(&mut self) {
-        signal(self.child.id(), libc::SIGINT).expect("it is our child");
+        signal(self.id(), libc::SIGINT).expect("it is our child");
     }
 
     /// SIGTERM, as an operator's stop would be.
     pub(crate) fn terminate(&mut self) {
-        signal(self.child.id(), libc::SIGTERM).expect("it is our child");
+        signal(self.id(), libc::SIGTERM).expect("it is our child");
     }
 
     /// How it ended, if it did within the limit.
