@@ -6,7 +6,8 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::contestant::{Contestant, Kind};
-use crate::ground::{Ground, Login, Run};
+use crate::ground::{Ground, Run};
+use crate::login::Login;
 use crate::plan::Plan;
 use crate::processes::{Used, each_us};
 

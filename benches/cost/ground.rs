@@ -1,4 +1,4 @@
-//! What both run on: a RabbitMQ, a Redis and a simulated WeChat, each a process of its own, and the logins that wait.
+//! What both run on: a RabbitMQ, a Redis and a simulated WeChat, each a process of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
+use crate::login::{Login, routing_key};
 use crate::plan::Plan;
 use crate::processes::Used;
 use crate::support::amqp::{Outcome, Publisher};
@@ -42,13 +43,6 @@ pub(crate) struct Run<'a> {
     pub(crate) shards: u16,
     publisher: Publisher,
     log: PathBuf,
-}
-
-/// A login that is to be published.
-pub(crate) struct Login {
-    pub(crate) id: String,
-    code: String,
-    phone_number: String,
 }
 
 impl Ground {
@@ -197,30 +191,6 @@ impl Run<'_> {
         }
         results
     }
-}
-
-impl Login {
-    fn of(minted: &Value) -> Self {
-        let text = |field: &str| minted[field].as_str().expect("text").to_owned();
-        let id = quicklogin::login::RequestId::generate().to_string();
-        Self { id, code: text("code"), phone_number: text("phoneNumber") }
-    }
-
-    fn body(&self, deadline_ms: Option<u64>) -> Vec<u8> {
-        let mut body = json!({"request_id": self.id, "appid": APP, "code": self.code, "issued_at": now_ms()});
-        if let Some(deadline_ms) = deadline_ms {
-            body["deadline"] = deadline_ms.into();
-        }
-        body.to_string().into_bytes()
-    }
-
-    fn shard(&self, shards: u16) -> u16 {
-        quicklogin::queue::shard_of(&self.id, shards)
-    }
-}
-
-fn routing_key(shard: u16) -> String {
-    if shard == 0 { "login".to_owned() } else { format!("login.{shard}") }
 }
 
 fn settings(vhost: &Vhost, shards: u16) -> RabbitSettings {

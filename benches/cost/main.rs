@@ -1,8 +1,9 @@
 //! What a login costs: quicklogin's worker and a bare pipeline of the same crates, in turn, on the same RabbitMQ, Redis and
 //! simulated WeChat. Absolute figures are this machine's; the ratios are what to quote.
 //!
-//! `bare` is the pipeline, `contestant` a process that is measured, `ground` what it runs on, `drain`, `steady`, `start`
-//! and `expired` the measurements, `scale` another, `processes` what the kernel tells of them, `report` what is printed.
+//! `bare` is the pipeline, `contestant` a process that is measured, `ground` what it runs on, `login` what is published,
+//! `drain`, `steady`, `start` and `expired` the measurements, `scale` another, `processes` what the kernel tells of them,
+//! `report` what is printed.
 
 #![expect(clippy::print_stdout, reason = "figures on stdout are what a benchmark is for")]
 
@@ -11,6 +12,7 @@ mod contestant;
 mod drain;
 mod expired;
 mod ground;
+mod login;
 mod plan;
 mod processes;
 mod report;

@@ -8,7 +8,8 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::contestant::Kind;
 use crate::drain::{LIMIT, cpu_when_done};
-use crate::ground::{Ground, Login};
+use crate::ground::Ground;
+use crate::login::Login;
 use crate::plan::Plan;
 use crate::start::Results;
 
