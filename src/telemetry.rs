@@ -2,7 +2,7 @@
 //! or whole messages below that.
 //!
 //! On a terminal each line comes as it is said; elsewhere a line of INFO or below may come a moment later, together with
-//! others, and is lost to whoever kills the process in that moment: see [`gathered`].
+//! others, and is lost to whoever kills the process in that moment: see `gathered`.
 
 mod buffer;
 mod gathered;
