@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use crate::login::RequestId;
 
-/// So many are remembered: more than a worker can settle before it notices that nobody hears it.
+/// So many are remembered: more than a worker can settle before it notices that nobody hears it, unless it consumes many
+/// shards with many slots. Past that, a copy finds the result in the store.
 const MOST: usize = 10_000;
 
 /// The request ids of these logins.

@@ -139,3 +139,16 @@ async fn a_success_is_written_whoever_claims_and_whatever_is_in_its_place() {
     }
     assert_eq!(record(&fleet, "new", true).await, Recorded::Kept);
 }
+
+#[tokio::test]
+async fn a_redis_that_is_full_tells_of_the_result_that_it_has() {
+    let fleet = store().await;
+    assert_eq!(record(&fleet, "one", true).await, Recorded::Written);
+    fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(record(&fleet, "one", true).await, Recorded::Kept);
+    let unclaimed = async |name| fleet.store.record_unclaimed(&id(name), &finished(false)).await;
+    assert_eq!(unclaimed("r").await, Ok(Unclaimed::Recorded));
+    assert!(unclaimed("other").await.is_err(), "it takes no more");
+    let claimed = Claimed::formerly_of("two".to_owned());
+    assert!(fleet.store.record(&id("other"), &claimed, &finished(true)).await.is_err(), "nor a success");
+}

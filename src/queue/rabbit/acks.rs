@@ -28,6 +28,14 @@ pub(super) enum Settled {
     Reject(u64),
 }
 
+impl Settled {
+    fn tag(&self) -> u64 {
+        match self {
+            Self::Ack(tag) | Self::Requeue(tag) | Self::Reject(tag) => *tag,
+        }
+    }
+}
+
 /// Tells everything that comes, until the last sender is gone. What comes while one write is under way, or just was, makes
 /// the next.
 pub(super) async fn tell(channel: &Channel, mut settled: mpsc::Receiver<Settled>) -> lapin::Result<()> {
@@ -45,24 +53,29 @@ pub(super) async fn tell(channel: &Channel, mut settled: mpsc::Receiver<Settled>
         {
             gathered.push(more);
         }
+        let mut others = Vec::new();
         for settled in gathered.drain(..) {
             match settled {
                 Settled::Ack(tag) => window.finish(tag),
-                Settled::Requeue(tag) => {
-                    let options = BasicNackOptions { multiple: false, requeue: true };
-                    bounded(channel.basic_nack(tag, options)).await?;
-                    window.told_alone(tag);
-                }
-                Settled::Reject(tag) => {
-                    bounded(channel.basic_reject(tag, BasicRejectOptions { requeue: false })).await?;
-                    window.told_alone(tag);
-                }
+                other => others.push(other),
             }
         }
         StopPoint::AcksGathered.reached();
         tell_finished(channel, &mut window).await?;
+        tell_others(channel, &mut window, &others).await?;
         next = Instant::now() + APART;
     }
+    Ok(())
+}
+
+async fn tell_others(channel: &Channel, window: &mut Window, others: &[Settled]) -> lapin::Result<()> {
+    let telling = others.iter().map(async |settled| match *settled {
+        Settled::Reject(tag) => channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await,
+        Settled::Requeue(tag) => channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue: true }).await,
+        Settled::Ack(tag) => channel.basic_ack(tag, BasicAckOptions::default()).await,
+    });
+    bounded(try_join_all(telling)).await?;
+    others.iter().for_each(|settled| window.told_alone(settled.tag()));
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use futures_util::{Stream, StreamExt};
 use lapin::options::BasicCancelOptions;
 use lapin::{Channel, Event};
@@ -66,8 +67,7 @@ impl Supervisor {
         if let Some(why) = lost {
             return End::Lost(why);
         }
-        session.give_back(arrivals).await;
-        match acks.await {
+        match tokio::join!(session.give_back(arrivals), acks).1 {
             Ok(()) => End::Stopped,
             Err(error) => End::Lost(format!("acks: {error}")),
         }
@@ -102,11 +102,12 @@ impl Session<'_> {
 
     /// Ends the consumers and puts back what RabbitMQ had sent ahead.
     async fn give_back(self, arrivals: Arrivals<lapin::Consumer>) {
-        for (queue, Arriving { mut consumer, first }) in arrivals.into_parts().into_iter().enumerate() {
-            let cancelled = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-            if bounded(cancelled).await.is_err() {
-                return;
-            }
+        let arriving = arrivals.into_parts();
+        let cancel = |tag| self.channel.basic_cancel(tag, BasicCancelOptions::default());
+        if bounded(try_join_all(arriving.iter().map(|queue| cancel(queue.consumer.tag())))).await.is_err() {
+            return;
+        }
+        for (queue, Arriving { mut consumer, first }) in arriving.into_iter().enumerate() {
             drop(first.map(|delivery| self.delivery(queue, delivery)));
             while let Ok(Some(Ok(delivery))) = timeout(SENT_AHEAD, consumer.next()).await {
                 drop(self.delivery(queue, delivery));

@@ -1,6 +1,7 @@
 -- Records the failure of a login that is not to be asked, if nobody has ever claimed it. KEYS: result, claim.
 -- ARGV: ttl ms, JSON. Answers nothing where it is written, else recorded, where there was a result | claimed.
-if redis.call('EXISTS', KEYS[2]) == 0 then
-  return not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[1]) and 'recorded'
+if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
+  return false
 end
 return redis.call('EXISTS', KEYS[1]) == 1 and 'recorded' or 'claimed'
