@@ -157,6 +157,11 @@ impl Run<'_> {
         assert_eq!(outcome.expect("RabbitMQ runs"), Outcome::Taken);
     }
 
+    /// Whether somebody consumes.
+    pub(crate) fn is_consumed(&self) -> bool {
+        self.ground.broker.queue_depths(&self.vhost)["quicklogin.logins"].consumers > 0
+    }
+
     /// Whether every queue is empty, and nothing in hand.
     pub(crate) fn is_done(&self) -> bool {
         let depths = self.ground.broker.queue_depths(&self.vhost);

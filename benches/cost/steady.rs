@@ -16,6 +16,8 @@ use crate::start::Results;
 /// Connections and caches are warm after so many.
 const WARM_UP: usize = 1000;
 
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// What was seen.
 pub(crate) struct Steady {
     pub(crate) cpu_us: f64,
@@ -31,7 +33,9 @@ pub(crate) async fn measure(ground: &Ground, plan: &Plan, kind: Kind) -> Steady 
     let run = ground.run(kind.name(), 1).await;
     let mut results = Results::of(ground).await;
     let contestant = kind.start(&run, plan.slots);
-    sleep(Duration::from_secs(1)).await;
+    while !run.is_consumed() {
+        sleep(LOOK_EVERY).await;
+    }
     let began = Instant::now();
     let due = |n: usize| began + Duration::from_secs(1) * n as u32 / Plan::STEADY_A_SECOND;
     let publishing = join_all(logins.iter().enumerate().map(|(n, login)| {

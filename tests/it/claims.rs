@@ -103,8 +103,13 @@ async fn an_older_workers_claim_holds_until_its_lease_runs_out_and_leaves_a_doub
     let stranger = Claimed::formerly_of("new".into());
     assert_eq!(fleet.store.extend(&id("r"), &stranger, 1, LEASE).await, Ok(false));
     assert_eq!(fleet.store.release(&id("r"), &stranger, 0, false).await, Ok(()));
-    sleep(Duration::from_millis(1600)).await;
-    let claimed = mine(&fleet, "new", LEASE, KEEP).await;
+    let mut later = None;
+    eventually("its lease runs out", async || {
+        later = Some(claim(&fleet, "new", LEASE, KEEP).await);
+        matches!(later, Some(Claim::Mine(_)))
+    })
+    .await;
+    let Some(Claim::Mine(claimed)) = later else { unreachable!("it was just looked at") };
     assert_eq!((claimed.asked, claimed.unheard), (2, true));
     assert_eq!(fleet.store.extend(&id("r"), &claimed, 3, LEASE).await, Ok(true), "it is a claim like any other now");
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use quicklogin::login::{Outcome, Reason, RequestId};
 use quicklogin::queue::HeldResult;
 use quicklogin::simulator::{Mint, Step};
+use quicklogin::store::Claim;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
 use crate::support::rabbit::Broker;
@@ -47,7 +47,9 @@ async fn answers_held_at_a_hard_stop_while_redis_is_away_are_written_by_another_
     }
     eventually("all are asked", async || fleet.asked_for_phones() == 10).await;
     fleet.redis().kill();
-    sleep(Duration::from_millis(800)).await;
+    let heard =
+        |answer| fleet.meters.render().contains(&format!("quicklogin_answers_total{{answer=\"{answer}\"}} 5\n"));
+    eventually("all are heard", async || heard("phone") && heard("refused")).await;
     fleet.stop_worker_hard().await;
     eventually("they are handed over", async || waiting_results(&fleet) == 10).await;
     fleet.redis().restart();
@@ -70,7 +72,8 @@ async fn what_was_handed_over_waits_while_redis_is_away() {
     let id = RequestId::generate();
     fleet.redis().kill();
     hand_over(&fleet, &id, &result(&id, "succeeded")).await;
-    sleep(Duration::from_millis(500)).await;
+    let in_hand = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.results"].unacked == 1;
+    eventually("a worker has it in hand", async || in_hand()).await;
     fleet.redis().restart();
     assert_eq!(fleet.result(&id).await.outcome.as_str(), "succeeded");
 }
@@ -93,8 +96,8 @@ async fn a_failure_that_was_handed_over_is_for_the_last_who_claimed_the_login() 
     let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
     let (id, keep) = (RequestId::generate(), Duration::from_secs(60));
     for owner in ["first", "second"] {
-        fleet.store.claim(&id, owner, Duration::from_millis(1), keep).await.expect("the store answers");
-        sleep(Duration::from_millis(10)).await;
+        let claim = async || fleet.store.claim(&id, owner, Duration::from_millis(1), keep).await;
+        eventually("it is free to claim", async || matches!(claim().await, Ok(Claim::Mine(_)))).await;
     }
     hand_over_of(&fleet, &id, "first", &result(&id, "failed")).await;
     eventually("it is taken", async || waiting_results(&fleet) == 0).await;

@@ -46,9 +46,10 @@ async fn connections_closed_by_the_broker_are_made_again() {
     let fleet = fleet().await;
     all_succeed_through(&fleet, async || {
         for _ in 0..3 {
-            sleep(Duration::from_millis(150)).await;
-            Broker::shared().close_connections(fleet.vhost());
+            let close = || Broker::shared().close_connections_of(fleet.vhost(), "consuming");
+            eventually("the workers' are there and closed", async || close() >= 2).await;
         }
+        Broker::shared().close_connections(fleet.vhost());
     })
     .await;
 }
@@ -102,8 +103,14 @@ async fn a_full_store_refuses_the_claim_and_not_the_result() {
     // A claim that has run out stands there already, and could be deleted without room.
     let tap = fleet.tap();
     let request = request(&tap.code);
+    let refused = || {
+        let stats = fleet.redis().cli(&["INFO", "errorstats"]);
+        let count = stats.lines().find_map(|line| line.trim().strip_prefix("errorstat_OOM:count="));
+        count.expect("it has refused us").parse::<u64>().expect("a number")
+    };
+    let before = refused();
     fleet.publish(&request).await;
-    sleep(Duration::from_secs(1)).await;
+    eventually("its claim is refused again and again", async || refused() >= before + 3).await;
     assert_eq!(fleet.simulator.asked_of(&tap.code).asked, 0, "its result could not be written");
     fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
@@ -118,6 +125,7 @@ async fn a_lapsed_claim_is_not_taken_over_in_a_full_store() {
     };
     claim(50).await.expect("there is room");
     fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    // Beyond its lease: a full store refuses before that, too.
     sleep(Duration::from_millis(100)).await;
     claim(50).await.expect_err("there is no room for the result either");
     fleet.redis().cli(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -153,9 +161,9 @@ async fn a_dial_that_nobody_waits_for_any_more_is_hung_up() {
         let stop = CancellationToken::new();
         let _consumer = queue.consume(1, stop.clone());
         let (mut peer, _) = silent.accept().await.expect("it dials");
-        sleep(Duration::from_millis(300)).await;
+        let mut heard = vec![0; b"AMQP".len()];
+        peer.read_exact(&mut heard).await.expect("it says what it speaks");
         stop.cancel();
-        let mut heard = Vec::new();
         let hung_up = tokio::time::timeout(Duration::from_secs(2), peer.read_to_end(&mut heard)).await;
         hung_up.expect("long before the dial's own bound").expect("hung up in order");
         assert!(heard.starts_with(b"AMQP"));

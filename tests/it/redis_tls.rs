@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::generate_simple_self_signed;
-use tokio::time::sleep;
 
 use crate::support::fleet::eventually;
 use crate::support::line::Line;
@@ -41,7 +40,7 @@ async fn a_redis_behind_tls_is_spoken_to_where_its_certificate_is_trusted_and_no
     eventually("it says why it does not connect", async || distrustful.said().contains("invalid peer certificate"))
         .await;
     eventually("it has the login in hand", async || line.depth("quicklogin.logins").unacked == 1).await;
-    sleep(std::time::Duration::from_millis(300)).await;
+    eventually("it waits for the store", async || distrustful.said().contains("a login waits for the store")).await;
     assert_eq!((line.asked(&tap).asked, line.servers.redis.keys("*")), (0, vec![]));
     drop(distrustful);
 

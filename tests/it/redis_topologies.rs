@@ -43,6 +43,12 @@ fn requests_in(slots: Range<u16>, taps: &[Minted]) -> Vec<LoginRequest> {
     taps.iter().zip(ids).map(|(tap, name)| LoginRequest { request_id: id(&name), ..request(&tap.code) }).collect()
 }
 
+/// Some of the logins are asked, and more are to come.
+async fn is_under_way(fleet: &Fleet) {
+    let asked = fleet.asked_for_phones();
+    eventually("some are asked", async || fleet.asked_for_phones() >= asked + 5).await;
+}
+
 /// Publishes logins one after the other while `trouble` happens; then every one must succeed with its own number.
 async fn all_succeed_through(fleet: &Fleet, slots: Range<u16>, trouble: impl Future<Output = ()>) {
     let taps = slow_taps(fleet, 100);
@@ -82,7 +88,7 @@ async fn a_master_that_is_killed_is_replaced_and_no_login_is_lost() {
     let fleet = fleet_on(&redis.url(), 2).await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     all_succeed_through(&fleet, ALL, async {
-        sleep(Duration::from_millis(500)).await;
+        is_under_way(&fleet).await;
         // A majority of the sentinels is enough.
         redis.kill_a_sentinel();
         redis.master.kill();
@@ -149,7 +155,7 @@ async fn a_master_that_falls_silent_is_replaced() {
     let fleet = fleet_on(&redis.url(), 2).await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     all_succeed_through(&fleet, ALL, async {
-        sleep(Duration::from_millis(500)).await;
+        is_under_way(&fleet).await;
         redis.master.freeze();
         assert!(!is_ready(&fleet).await);
         let took = recovers(&fleet).await;
@@ -245,7 +251,7 @@ async fn a_node_that_falls_silent_and_is_replaced_is_left() {
     let fleet = fleet_on(&cluster.url(), 2).await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     all_succeed_through(&fleet, 0..5461, async {
-        sleep(Duration::from_millis(300)).await;
+        is_under_way(&fleet).await;
         cluster.nodes[0].freeze();
         let of_the_first = requests_in(0..5461, &[fleet.tap()]).remove(0).request_id;
         let began = Instant::now();

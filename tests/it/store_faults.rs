@@ -56,18 +56,24 @@ fn slow() -> [Step; 1] {
     [Step::normal().late_ms(100)]
 }
 
+/// Returns when WeChat has been asked for more logins.
+async fn asked_more(line: &Line) {
+    let asked = line.calls();
+    eventually("more are asked", async || line.calls() >= asked + 20).await;
+}
+
 /// All logins of a load succeed, each asked once, whatever Redis suffers for so long, and comes back from.
 async fn all_succeed_through(lasts: Duration, suffer: impl Fn(&Redis), come_back: impl Fn(&Redis)) {
     let line = Line::on(Redis::start_durable(), "").await;
     let workers = Workers::of(&line);
     workers.all_say(200).await;
     let trouble = async {
-        sleep(Duration::from_millis(500)).await;
+        asked_more(&line).await;
         suffer(&line.servers.redis);
         workers.nobody_asks_for(lasts, &line).await;
         come_back(&line.servers.redis);
         workers.are_back_soon().await;
-        sleep(Duration::from_millis(300)).await;
+        asked_more(&line).await;
     };
     let taps = line.load_while(trouble, &slow()).await;
     line.all_succeed_asked_once(&taps).await;
@@ -112,10 +118,11 @@ async fn redis_that_forgets_all_under_load_loses_the_results_that_it_had_and_no_
     let line = Line::start("").await;
     let _workers = Workers::of(&line);
     let mut forgotten = BTreeSet::new();
+    let results = || line.servers.redis.keys("quicklogin:result:*").len();
     let trouble = async {
-        sleep(Duration::from_secs(1)).await;
+        eventually("there is something to forget", async || results() > 20).await;
         forgotten.extend(line.servers.redis.cli(&["EVAL", FORGET, "0"]).lines().map(str::to_owned));
-        sleep(Duration::from_secs(1)).await;
+        asked_more(&line).await;
     };
     let taps = line.load_while(trouble, &slow()).await;
     line.is_empty().await;
