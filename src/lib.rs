@@ -34,6 +34,8 @@ pub mod http;
 pub mod login;
 pub mod machine;
 pub mod meters;
+#[cfg(test)]
+mod mutated;
 pub mod ops;
 pub mod process_name;
 pub mod queue;

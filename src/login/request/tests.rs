@@ -1,6 +1,7 @@
 //! Bodies as publishers send them, good ones and all that can be wrong with one.
 
 use super::*;
+use crate::mutated;
 
 const FULL: &str = r#"{"request_id":"r-1","appid":"wx0123456789abcdef","code":"e31968a7","openid":"oABC",
     "issued_at":1637744274123,"deadline":1637744304123,"colour":"ignored"}"#;
@@ -88,30 +89,11 @@ fn what_is_read_in_one_pass_is_what_the_pieces_say() {
         r#"{"request_id":"r","request_id":"r","code":"c"}"#,
         r#"{"request_id":"r","code":"c","issued_at":1637744274}"#,
     ];
-    let mut random = fastrand::Rng::with_seed(5);
     let mut read_at_once = 0;
-    for n in 0..40_000 {
-        let mut body = seeds[n % seeds.len()].as_bytes().to_vec();
-        // The first round is of the seeds themselves.
-        for _ in 0..random.usize(0..3).min(n / seeds.len()) {
-            mutate(&mut body, &mut random);
-        }
+    for body in mutated::texts(&seeds, ODD) {
         let Some(request) = Plain::read(&body).and_then(Plain::request) else { continue };
         read_at_once += 1;
         assert_eq!(LoginRequest::decode_in_pieces(&body), Ok(request), "{}", String::from_utf8_lossy(&body));
     }
     assert!(read_at_once > 5_000, "only {read_at_once} had nothing odd in them");
-}
-
-/// Cuts something out, puts something in its place, or something from elsewhere, or a byte that is no UTF-8.
-fn mutate(body: &mut Vec<u8>, random: &mut fastrand::Rng) {
-    let from = random.usize(0..=body.len());
-    let to = random.usize(from..=body.len().min(from + 14));
-    let put = match random.u8(0..4) {
-        0 => vec![],
-        1 => body[random.usize(0..=from)..from].to_vec(),
-        2 => vec![0xff],
-        _ => random.choice(ODD.split_whitespace().collect::<Vec<_>>()).expect("there are some").into(),
-    };
-    body.splice(from..to, put);
 }

@@ -1,6 +1,7 @@
 //! Answers as WeChat sends them, from `tests/data`, and as only a proxy or a mishap could.
 
 use super::*;
+use crate::mutated;
 
 fn heard(status: u16, text: &str) -> Heard {
     Heard { status, text: text.to_owned().into() }
@@ -139,14 +140,8 @@ fn what_is_read_in_one_pass_is_what_the_pieces_say() {
         r#"{"errcode":"40029","errmsg":"x"}"#,
         r#"{"errcode":0,"phone_info":{"phoneNumber":""}}"#,
     ];
-    let mut random = fastrand::Rng::with_seed(5);
     let mut read_at_once = 0;
-    for n in 0..40_000 {
-        let mut text = seeds[n % seeds.len()].as_bytes().to_vec();
-        // The first round is of the seeds themselves.
-        for _ in 0..random.usize(0..3).min(n / seeds.len()) {
-            mutate(&mut text, &mut random);
-        }
+    for text in mutated::texts(&seeds, ODD) {
         let Some(phone) = documented::read_phone(&text) else { continue };
         read_at_once += 1;
         let heard = Heard { status: 200, text: text.into() };
@@ -154,17 +149,4 @@ fn what_is_read_in_one_pass_is_what_the_pieces_say() {
         assert_eq!(read_phone_in_pieces(&heard, &[]), Ok(Reply::Phone(phone)), "{text}");
     }
     assert!(read_at_once > 5_000, "only {read_at_once} were of the documented shape");
-}
-
-/// Cuts something out, puts something in its place, or something from elsewhere, or a byte that is no UTF-8.
-fn mutate(text: &mut Vec<u8>, random: &mut fastrand::Rng) {
-    let from = random.usize(0..=text.len());
-    let to = random.usize(from..=text.len().min(from + 14));
-    let put = match random.u8(0..4) {
-        0 => vec![],
-        1 => text[random.usize(0..=from)..from].to_vec(),
-        2 => vec![0xff],
-        _ => random.choice(ODD.split_whitespace().collect::<Vec<_>>()).expect("there are some").into(),
-    };
-    text.splice(from..to, put);
 }
