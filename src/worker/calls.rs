@@ -56,11 +56,13 @@ struct Lately {
 }
 
 impl Calls {
-    /// Asks for every app again: whoever has mended something wants to see it tried.
+    /// Asks for every app again: whoever has mended something wants to see it tried. An app that logins in hand ask for
+    /// stays the one that others ask for, too: stopped by itself, it would be counted as stopped for ever.
     pub(super) fn forget(&self, meters: &Meters) {
-        let apps = std::mem::take(&mut *self.apps.lock().expect("nothing panics while holding it"));
-        let stopped = apps.values().filter(|calls| calls.breaker.close()).count();
+        let mut apps = self.apps.lock().expect("nothing panics while holding it");
+        let stopped = apps.values().filter(|calls| calls.begin_anew()).count();
         meters.app_stopped(-(stopped as i64));
+        apps.retain(|_, calls| Arc::strong_count(calls) > 1);
     }
 
     pub(super) fn of(&self, appid: &AppId) -> Arc<AppCalls> {
@@ -97,9 +99,14 @@ impl AppCalls {
         }
     }
 
-    fn serve(&self, appid: &AppId, meters: &Meters) {
+    /// Says whether it was stopped.
+    fn begin_anew(&self) -> bool {
         self.lately().times = 0;
-        if self.breaker.close() {
+        self.breaker.close()
+    }
+
+    fn serve(&self, appid: &AppId, meters: &Meters) {
+        if self.begin_anew() {
             meters.app_stopped(-1);
             info!(%appid, "WeChat serves this app again");
         }

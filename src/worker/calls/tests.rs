@@ -71,6 +71,28 @@ async fn one_probe_after_each_pause_finds_out_when_it_is_mended() {
     assert!(matches!(calls.permit(), Ok(Probes { app: None, wechat: None })));
 }
 
+fn stopped_in(meters: &Meters) -> String {
+    let text = meters.render();
+    let line = text.lines().find_map(|line| line.strip_prefix("quicklogin_apps_stopped "));
+    line.expect("it is there from the start").to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_is_asked_for_anew_is_the_same_for_logins_that_were_in_hand() {
+    let (calls, meters) = (Calls::default(), Meters::new());
+    let in_hand = calls.of(&app());
+    let refuse_by = |calls: &AppCalls| (0..3).for_each(|_| calls.hear(&app(), &refused(48001), &NO_PROBES, &meters));
+    refuse_by(&in_hand);
+    assert_eq!((stopped_by(&in_hand), &*stopped_in(&meters)), (Some(48001), "1"));
+    calls.forget(&meters);
+    assert_eq!((stopped_by(&in_hand), &*stopped_in(&meters)), (None, "0"));
+    refuse_by(&in_hand);
+    assert_eq!((stopped_by(&calls.of(&app())), &*stopped_in(&meters)), (Some(48001), "1"), "one app, stopped once");
+    drop(in_hand);
+    calls.forget(&meters);
+    assert_eq!((stopped_by(&calls.of(&app())), &*stopped_in(&meters)), (None, "0"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_wechat_is_away_one_asks_for_all_apps() {
     let (calls, meters) = (Calls::default(), Meters::new());
