@@ -28,6 +28,8 @@ use crate::worker::unasked::Unasked;
 
 /// How often a login that stops the line looks whether its app has become slow.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Successes of so long ago tell nothing of now.
+const OF_LATE: Duration = Duration::from_secs(10);
 
 /// A handle on a worker's slots; cheap to clone.
 #[derive(Clone)]

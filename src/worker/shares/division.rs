@@ -74,7 +74,7 @@ impl Division {
         }
     }
 
-    /// The app's share. There are never more of them than apps are configured.
+    /// The app's share. There are never more of them than apps were ever configured.
     pub(super) fn share_of(&mut self, appid: &AppId) -> usize {
         if let Some(share) = self.by_app.get(appid) {
             return *share;
@@ -113,7 +113,9 @@ impl Division {
 
     /// A login gives its slot back.
     pub(super) fn leave(&mut self, share: usize, now: Instant) {
-        let bound = pace::slow_from(self.quickest_but(share, |other| other.usual(now)));
+        // Only a slow app is held against the others: they may be thousands, to be looked at whenever a login ends.
+        let quickest = || self.quickest_but(share, |other| other.usual(now));
+        let bound = pace::slow_from(self.shares[share].pace.is_slow().then(quickest).flatten());
         let left = &mut self.shares[share];
         left.pace.end(left.held, bound, now);
         left.held -= 1;

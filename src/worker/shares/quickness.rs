@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Successes of so long ago tell nothing of now.
-const OF_LATE: Duration = Duration::from_secs(10);
+use crate::worker::shares::OF_LATE;
 
 #[derive(Default)]
 pub(super) struct Quickness {

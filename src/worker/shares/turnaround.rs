@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::worker::shares::OF_LATE;
+
 /// So long after a login found no slot, its app is crowded.
 const CROWDED_FOR: Duration = Duration::from_millis(200);
-/// Successes of so long ago tell nothing of now.
-const OF_LATE: Duration = Duration::from_secs(10);
 /// A login should have time for a success that takes longer than usual by so many times the usual deviation.
 const DEVIATIONS: u32 = 2;
 /// And its result has to be written, and to be found by those who look for it now and then.
