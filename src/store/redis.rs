@@ -169,7 +169,7 @@ impl Redis {
         }
         let mut command = redis::cmd("MGET");
         for id in ids {
-            command.arg(self.key("result", id.as_str()));
+            command.arg(self.key(key::RESULT, id.as_str()));
         }
         let found: Vec<Option<Vec<u8>>> = self.ask(&command).await?;
         Ok(found.into_iter().map(|json| json.map(Bytes::from)).collect())
@@ -178,7 +178,7 @@ impl Redis {
     /// All at once, each from its own slot. One that is away says nothing of the others: its result is not there yet.
     async fn results_one_by_one(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
         let result = async |id: &RequestId| {
-            let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("result", id.as_str()))).await?;
+            let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key(key::RESULT, id.as_str()))).await?;
             Ok(found.map(Bytes::from))
         };
         let found = join_all(ids.iter().map(result)).await;
@@ -189,14 +189,14 @@ impl Redis {
     }
 
     pub(super) async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
-        let mut call = self.scripts.set_once.on([self.key("request", id.as_str())]);
+        let mut call = self.scripts.set_once.on([self.key(key::REQUEST, id.as_str())]);
         call.arg(digest).arg(ms(life));
         let earlier: Option<String> = self.run(&call).await?;
         Ok(earlier.is_none_or(|earlier| earlier == digest))
     }
 
     pub(super) async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
-        let mut call = self.scripts.set_once.on([self.key("code", digest)]);
+        let mut call = self.scripts.set_once.on([self.key(key::CODE, digest)]);
         call.arg(id.as_str()).arg(ms(life));
         let earlier: Option<String> = self.run(&call).await?;
         Ok(match earlier.and_then(|earlier| RequestId::try_from(earlier).ok()) {
@@ -207,13 +207,13 @@ impl Redis {
 
     pub(super) async fn mark_accepted(&self, id: &RequestId, life: Duration) -> Result<(), StoreAway> {
         let mut command = redis::cmd("SET");
-        command.arg(self.key("accepted", id.as_str())).arg(1).arg("PX").arg(ms(life));
+        command.arg(self.key(key::ACCEPTED, id.as_str())).arg(1).arg("PX").arg(ms(life));
         self.ask(&command).await
     }
 
     pub(super) async fn is_accepted(&self, id: &RequestId) -> Result<bool, StoreAway> {
         let mut command = redis::cmd("EXISTS");
-        command.arg(self.key("accepted", id.as_str())).arg(self.key("claim", id.as_str()));
+        command.arg(self.key(key::ACCEPTED, id.as_str())).arg(self.key(key::CLAIM, id.as_str()));
         let found: u32 = self.ask(&command).await?;
         Ok(found > 0)
     }
@@ -224,7 +224,7 @@ impl Redis {
 
     /// A script on the two keys of a login: its result and its claim.
     fn login_script<'a>(&self, script: &'a Script, id: &RequestId) -> Call<'a> {
-        script.on([self.key("result", id.as_str()), self.key("claim", id.as_str())])
+        script.on([self.key(key::RESULT, id.as_str()), self.key(key::CLAIM, id.as_str())])
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreAway> {

@@ -21,6 +21,18 @@ impl ToRedisArgs for Key<'_> {
     }
 }
 
+// The kinds. ARCHITECTURE.md says of each what is in it, and for how long; those of budgets are named by whom they are of.
+pub(super) const RESULT: &str = "result";
+pub(super) const CLAIM: &str = "claim";
+pub(super) const CODE: &str = "code";
+pub(super) const ACCEPTED: &str = "accepted";
+pub(super) const REQUEST: &str = "request";
+pub(super) const TOKEN: &str = "token";
+pub(super) const REFRESH: &str = "refresh";
+pub(super) const REFUSAL: &str = "refusal";
+pub(super) const TICKET: &str = "ticket";
+pub(super) const AUTHORIZER: &str = "authorizer";
+
 #[cfg(test)]
 mod tests {
     use super::*;

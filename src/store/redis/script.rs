@@ -9,8 +9,9 @@ use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, RedisWrite, Server
 
 use super::link::Connection;
 
-/// Room for as many arguments beside the keys, and for so many bytes of all, as a login's calls have.
-const ROOM: (usize, usize) = (7, 640);
+/// Most calls of a login have so many arguments beside the keys, and so many bytes in all: their buffers need not grow.
+const USUAL_ARGUMENTS: usize = 7;
+const USUAL_BYTES: usize = 640;
 
 pub(super) struct Script {
     code: &'static str,
@@ -30,7 +31,7 @@ impl Script {
 
     /// A call on these keys. They share a slot, or a cluster refuses it.
     pub(super) fn on<const N: usize>(&self, keys: [impl ToRedisArgs; N]) -> Call<'_> {
-        let mut command = Cmd::with_capacity(N + ROOM.0, ROOM.1);
+        let mut command = Cmd::with_capacity(N + USUAL_ARGUMENTS, USUAL_BYTES);
         command.arg("EVALSHA").arg(&self.digest).arg(N);
         for key in keys {
             command.arg(key);

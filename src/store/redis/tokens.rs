@@ -9,7 +9,7 @@ use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::redis::link::Borrowed;
-use crate::store::redis::{Redis, ms};
+use crate::store::redis::{Redis, key, ms};
 use crate::store::tokens::TICKET_LIFE;
 use crate::store::{
     Budget, ExternalValue, FoundKey, KeyKind, NoLook, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway,
@@ -53,7 +53,7 @@ struct TicketBody {
 impl Redis {
     pub(in crate::store) async fn shared_token(&self, appid: &AppId) -> Result<SharedState, StoreAway> {
         let mut command = redis::cmd("MGET");
-        command.arg(self.key("token", appid.as_str())).arg(self.key("refusal", appid.as_str()));
+        command.arg(self.key(key::TOKEN, appid.as_str())).arg(self.key(key::REFUSAL, appid.as_str()));
         let (token, refusal): (Option<Vec<u8>>, Option<Vec<u8>>) = self.ask(&command).await?;
         let token = token.and_then(|json| serde_json::from_slice::<TokenBody>(&json).ok());
         let refusal = refusal.and_then(|json| serde_json::from_slice::<RefusalBody>(&json).ok());
@@ -66,7 +66,7 @@ impl Redis {
         leader: &str,
         lease: Duration,
     ) -> Result<bool, StoreAway> {
-        let mut call = self.scripts.lead_refresh.on([self.key("refresh", appid.as_str())]);
+        let mut call = self.scripts.lead_refresh.on([self.key(key::REFRESH, appid.as_str())]);
         call.arg(leader).arg(ms(lease));
         self.run(&call).await
     }
@@ -79,7 +79,7 @@ impl Redis {
         renewal: Option<&Renewal>,
     ) -> Result<bool, StoreAway> {
         let life_ms = token.expires_at.saturating_sub(token.fetched_at).max(1);
-        let keys = ["token", "refresh", "refusal", "authorizer"].map(|kind| self.key(kind, appid.as_str()));
+        let keys = [key::TOKEN, key::REFRESH, key::REFUSAL, key::AUTHORIZER].map(|kind| self.key(kind, appid.as_str()));
         let mut call = self.scripts.share_token.on(keys);
         call.arg(leader).arg(json(&TokenBody::from(token))).arg(life_ms);
         if let Some(Renewal { platform, former, refresh_token }) = renewal {
@@ -95,7 +95,7 @@ impl Redis {
         leader: &str,
         refusal: Option<&SharedRefusal>,
     ) -> Result<(), StoreAway> {
-        let keys = ["refresh", "refusal"].map(|kind| self.key(kind, appid.as_str()));
+        let keys = [key::REFRESH, key::REFUSAL].map(|kind| self.key(kind, appid.as_str()));
         let mut call = self.scripts.end_refresh.on(keys);
         call.arg(leader);
         if let Some(refusal) = refusal {
@@ -110,7 +110,7 @@ impl Redis {
         platform: &AppId,
     ) -> Result<Option<Secret>, StoreAway> {
         let mut command = redis::cmd("HMGET");
-        command.arg(self.key("authorizer", appid.as_str())).arg("platform").arg("refresh_token");
+        command.arg(self.key(key::AUTHORIZER, appid.as_str())).arg("platform").arg("refresh_token");
         let (of, token): (Option<String>, Option<String>) = self.ask(&command).await?;
         Ok(token.filter(|_| of.as_deref() == Some(platform.as_str())).map(Secret::from))
     }
@@ -122,13 +122,13 @@ impl Redis {
         created_s: u64,
     ) -> Result<bool, StoreAway> {
         let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
-        let mut call = self.scripts.keep_ticket.on([self.key("ticket", platform.as_str())]);
+        let mut call = self.scripts.keep_ticket.on([self.key(key::TICKET, platform.as_str())]);
         call.arg(json(&body)).arg(created_s).arg(ms(TICKET_LIFE));
         self.run(&call).await
     }
 
     pub(in crate::store) async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
-        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key("ticket", platform.as_str()))).await?;
+        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key(key::TICKET, platform.as_str()))).await?;
         Ok(found.and_then(|json| serde_json::from_slice::<TicketBody>(&json).ok()).map(|body| body.ticket.into()))
     }
 
