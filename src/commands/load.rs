@@ -57,7 +57,7 @@ async fn put_on(line: Line, plan: Plan, signals: Shutdown) -> Result<(), Command
         Goal::Hold { duration } => {
             let finished = load.run(plan.rate, duration, Some(Table::begin())).await?;
             summary::tell(&finished, through, plan.json);
-            summary::verdict(&finished)
+            summary::check(&finished)
         }
         Goal::FindMax { p99, step } => {
             let rate_most = args::rate_most(plan.grace);

@@ -11,6 +11,8 @@ use crate::login::{LoginResult, Outcome, SealingKey};
 const LONGEST_US: u64 = 600_000_000;
 /// To three digits, so 0.1 %.
 const DIGITS: u8 = 3;
+/// The reason of a result that cannot be read here.
+pub(super) const UNREADABLE: &str = "unreadable";
 
 /// What became of one login.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl Fate {
             Ok(Outcome::Succeeded(phone)) if phone.phone_number == expected_number => Self::Succeeded,
             Ok(Outcome::Succeeded(_)) => Self::WrongNumber,
             Ok(Outcome::Failed(failure)) => Self::Failed(failure.reason.as_str()),
-            Err(_) => Self::Failed("unreadable"),
+            Err(_) => Self::Failed(UNREADABLE),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::commands::CommandError;
 use crate::commands::load::args::Through;
 use crate::commands::load::figures;
 use crate::commands::load::stretch::{Finished, Load};
-use crate::commands::load::summary::LATE_MOST;
+use crate::commands::load::summary::{self, LATE_MOST};
 use search::{Limit, Search, Shown};
 
 /// What is looked for.
@@ -36,13 +36,7 @@ pub(super) async fn run(load: &Arc<Load>, wanted: Wanted, through: Through, json
         if finished.stopped {
             break;
         }
-        if let Some(fault) = finished.fault {
-            return Err(CommandError::at_run_time(format!("ended early: {fault}")));
-        }
-        if finished.account.wrong_numbers > 0 {
-            let what = format!("{} logins brought another number than their own", finished.account.wrong_numbers);
-            return Err(CommandError::at_run_time(what));
-        }
+        summary::check_worth(&finished)?;
         let shown = judge(&finished, wanted.p99);
         tell(&line(&finished, shown), json);
         let mut step = finished.to_json();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::commands::CommandError;
-use crate::commands::load::account::{Account, Fate};
+use crate::commands::load::account::{Account, Fate, UNREADABLE};
 use crate::commands::load::args::Plan;
 use crate::commands::load::button::Button;
 use crate::commands::load::line::Line;
@@ -84,7 +84,7 @@ impl Load {
                 format!("has no result after {} s", FIRST_WITHIN.as_secs()),
                 "is a worker running, and does the queue hold much already?",
             ),
-            Fate::Failed("unreadable") => {
+            Fate::Failed(UNREADABLE) => {
                 ("has a result that cannot be read here".into(), "results are sealed? Give result.key in the settings")
             }
             Fate::Failed(reason) => (format!("failed: {reason}"), SAME_WECHAT),

@@ -55,22 +55,28 @@ pub(super) fn tell(finished: &Finished, through: Through, json: bool) {
     }
 }
 
-/// An error when a login was lost, or brought another's number.
-pub(super) fn verdict(finished: &Finished) -> Result<(), CommandError> {
-    let account = &finished.account;
-    if account.wrong_numbers > 0 {
-        let what = format!("{} logins brought another number than their own", account.wrong_numbers);
-        return Err(CommandError::at_run_time(what));
-    }
-    if let Some(fault) = &finished.fault {
-        return Err(CommandError::at_run_time(format!("ended early: {fault}")));
-    }
-    if account.unanswered > 0 {
-        let what = format!("{} logins have no result", account.unanswered);
+/// An error where a login was lost, or the figures are worth nothing.
+pub(super) fn check(finished: &Finished) -> Result<(), CommandError> {
+    check_worth(finished)?;
+    if finished.account.unanswered > 0 {
+        let what = format!("{} logins have no result", finished.account.unanswered);
         let hint = "are workers running, and enough of them? --grace says how long each login is waited for";
         return Err(CommandError::at_run_time(what).with_hint(hint));
     }
     Ok(())
+}
+
+/// An error where a login brought another's number, or the sender could not go on.
+pub(super) fn check_worth(finished: &Finished) -> Result<(), CommandError> {
+    let wrong_numbers = finished.account.wrong_numbers;
+    if wrong_numbers > 0 {
+        let what = format!("{wrong_numbers} logins brought another number than their own");
+        return Err(CommandError::at_run_time(what));
+    }
+    match &finished.fault {
+        Some(fault) => Err(CommandError::at_run_time(format!("ended early: {fault}"))),
+        None => Ok(()),
+    }
 }
 
 fn text(finished: &Finished, through: Through) -> String {
@@ -95,7 +101,7 @@ fn text(finished: &Finished, through: Through) -> String {
 }
 
 /// The sender, not the line, is what these figures tell of.
-pub(super) fn not_kept(finished: &Finished) -> String {
+fn not_kept(finished: &Finished) -> String {
     let late = figures::cell(finished.account.late.ms_at(0.99));
     let (rate, unsent) = (finished.schedule.rate, finished.unsent);
     format!(

@@ -7,13 +7,12 @@ use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, StatusCode, header};
 use tokio::time::sleep;
 
+use super::Left;
 use crate::commands::CommandError;
 use crate::gateway::Pending;
 use crate::login::{AppId, RequestId};
 use crate::secret::Secret;
 use crate::simulator::Minted;
-
-use super::Left;
 
 /// The longest wait that a gateway grants, in seconds.
 const WAIT_S: u32 = 30;
