@@ -38,7 +38,9 @@ pub struct BadFilter(String);
 
 /// Dropped at the process's end, which is when what is gathered has to be written.
 #[must_use = "dropped early, each line is written by itself"]
-pub struct Logs(());
+pub struct Logs {
+    is_first: bool,
+}
 
 /// Starts logging to stderr, panics too. A second call, as in tests, changes nothing.
 pub fn start(filter: &str, format: LogFormat) -> Result<Logs, BadFilter> {
@@ -54,7 +56,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<Logs, BadFilter> {
         lines.gather();
     }
     std::panic::set_hook(Box::new(tell_panic));
-    Ok(Logs(()))
+    Ok(Logs { is_first })
 }
 
 /// Says something that is no log line, behind all lines that were said before it.
@@ -65,7 +67,9 @@ pub fn say(what: Arguments<'_>) {
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        LINES.end();
+        if self.is_first {
+            LINES.end();
+        }
     }
 }
 
