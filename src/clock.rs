@@ -1,4 +1,5 @@
-//! The wall clock, for points in time that go on the wire, and how people read them. What waits uses tokio's clock, which tests can pause.
+//! The wall clock, for points in time that go on the wire, and how people read them. What waits uses tokio's clock, which
+//! tests can pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

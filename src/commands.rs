@@ -45,8 +45,8 @@ enum Command {
     Serve,
     /// Take codes from RabbitMQ, exchange them at WeChat, write results to Redis
     ///
-    /// The first SIGTERM or SIGINT stops taking: what was asked is finished within worker.drain_s, the rest goes back. The
-    /// second stops at once.
+    /// The first SIGTERM or SIGINT stops taking: what was asked is finished within worker.drain_s, the rest goes back.
+    /// The second stops at once.
     #[command(after_help = EXIT_CODES)]
     Worker,
     /// Take codes over HTTP, publish them, hand out results
@@ -62,9 +62,9 @@ enum Command {
     Login(login::Args),
     /// Put the line under a steady load of logins and time each; or find the highest rate that it keeps
     ///
-    /// A latency counts from when the login was due, sent late or not. Codes come from a simulator at wechat.base_url, which
-    /// the workers must ask too. Without a fleet and without --gateway, the whole line runs in this process. Ends with 1 when a
-    /// login has no result or another's number.
+    /// A latency counts from when the login was due, sent late or not. Codes come from a simulator at wechat.base_url,
+    /// which the workers must ask too. Without a fleet and without --gateway, the whole line runs in this process. Ends
+    /// with 1 when a login has no result or another's number.
     Load(load::Args),
     /// Look at access tokens, refresh one, put in a platform's ticket
     #[command(subcommand)]

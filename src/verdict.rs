@@ -163,8 +163,8 @@ fn reason_without_token(fault: &TokenFault) -> Reason {
     }
 }
 
-/// Why a login whose time is up has no phone number, with nothing heard last that would say more: its code is `too_old`, or the
-/// patience is over.
+/// Why a login whose time is up has no phone number, with nothing heard last that would say more: its code is `too_old`,
+/// or the patience is over.
 pub fn time_up(history: &History, too_old: bool) -> Failure {
     let reason = match history {
         History { unheard: true, .. } => Reason::InDoubt,

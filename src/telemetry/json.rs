@@ -12,8 +12,8 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::telemetry::buffer;
 use crate::telemetry::stamp::Stamp;
 
-/// `{"timestamp":"…","level":"INFO","message":"…","name":"value","target":"quicklogin::worker"}`. In a span, of which we
-/// have none, it is the crate that writes it.
+/// `{"timestamp":"…","level":"INFO","message":"…","name":"value","target":"quicklogin::worker"}`. In a span, of which
+/// we have none, it is the crate that writes it.
 pub(super) struct Json(Format<TheirJson, Stamp>);
 
 impl Json {

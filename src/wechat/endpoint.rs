@@ -1,12 +1,11 @@
 //! The URLs of calls: what stays the same of each is made once, and a call adds its query. Which host is asked is `hosts`'
 //! business.
 
-use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{HeaderValue, Uri};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri};
 use reqwest::Url;
 
 use super::{Call, ClientError, Fault};

@@ -63,5 +63,5 @@ impl Wire {
 }
 
 fn too_long(status: u16) -> Fault {
-    answer::fault(status, "longer than 64 KiB")
+    answer::fault(status, &format!("longer than {} KiB", MAX_ANSWER_BYTES / 1024))
 }

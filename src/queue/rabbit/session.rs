@@ -41,7 +41,9 @@ struct Consumed {
 }
 
 impl Supervisor {
-    /// Hands out deliveries until something ends it; after a stop, settles what is still in hand.
+    /// Hands out deliveries until something ends it; after a stop, settles what is still in hand. `limits` are those of the
+    /// queues of requests, in the order of the consumers. They say nothing of the one queue of results, and nobody asks
+    /// how often one of these has come back.
     pub(super) async fn session(
         &self,
         channel: &Channel,
