@@ -83,7 +83,7 @@ impl Meters {
             phones: answers.get_or_create_owned(&AnswerLabel { answer: PHONE }),
             answers,
             tokens_fetched: added_at_zero(to, "tokens_fetched", "Access tokens that this worker fetched from WeChat"),
-            dead_letters: added_at_zero(to, "dead_letters", "Messages without a usable request id"),
+            dead_letters: added_at_zero(to, "dead_letters", "Messages put aside for people to look at"),
             requeued: added_at_zero(to, "requeued", "Deliveries given back to the queue"),
             waiting_for_share: added_at_zero(
                 to,
