@@ -6,12 +6,13 @@ use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
+use quicklogin::clock;
 use quicklogin::worker::Worker;
 use tokio::time::{sleep, timeout};
 
 use crate::contestant::Kind;
 use crate::drain::{LIMIT, cpu_when_done};
-use crate::ground::{Ground, Run, now_ms};
+use crate::ground::{Ground, Run};
 use crate::plan::Plan;
 use crate::processes::each_us;
 
@@ -30,14 +31,14 @@ pub(crate) struct Expired {
 pub(crate) async fn measure(ground: &Ground, plan: &Plan) -> Expired {
     let logins = ground.mint(plan.logins).await;
     let run = ground.run("expired", 1).await;
-    run.publish(&logins, Some(now_ms() - 1000)).await;
+    run.publish(&logins, Some(clock::now_ms() - 1000)).await;
     let contestant = Kind::Quicklogin.start(&run, plan.slots);
     let a_second = pace(ground, plan.logins).await;
     let cpu = cpu_when_done(&run, &contestant).await;
     run.assert_all_expired(&logins).await;
     assert_eq!(ground.asked().await["phone"]["calls"], 0, "nobody asked");
     drop(contestant);
-    run.publish(&logins, Some(now_ms() - 1000)).await;
+    run.publish(&logins, Some(clock::now_ms() - 1000)).await;
     let handed_out = timeout(LIMIT, handed_out(&run, plan)).await.expect("RabbitMQ hands out");
     Expired { a_second, cpu_us: each_us(cpu, plan.logins as u64), handed_out }
 }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use quicklogin::clock;
 use quicklogin::queue::{Queue, RabbitSettings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,7 +21,7 @@ use crate::support::redis::Redis;
 
 pub(crate) const APP: &str = "wx0123456789abcdef";
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
-/// The simulator mints no more at once.
+/// So many in one call; the simulator would allow some more.
 const MINTED_AT_ONCE: usize = 20_000;
 
 /// Three servers, and what is needed to talk to them.
@@ -88,7 +89,7 @@ impl Ground {
         let ask = json!({"grant_type": "client_credential", "appid": APP, "secret": SECRET});
         let grant = self.post("/cgi-bin/stable_token", &ask).await;
         let life_ms = grant["expires_in"].as_u64().expect("a life") * 1000;
-        let now = now_ms();
+        let now = clock::now_ms();
         let token = json!({"access_token": grant["access_token"], "expires_at": now + life_ms, "fetched_at": now});
         let key = format!("quicklogin:token:{{{APP}}}");
         self.redis.cli(&["SET", &key, &token.to_string(), "PX", &life_ms.to_string()]);
@@ -222,8 +223,4 @@ fn certify(folder: &TempDir) -> PathBuf {
     fs::write(&path, made.cert.pem()).expect("the folder is ours");
     fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).expect("the folder is ours");
     path
-}
-
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }

@@ -1,16 +1,7 @@
-//! What is to be measured, as the command line says.
+//! What is to be measured, as the command line says. What it may say is told by `scripts/bench --help`.
 
 use std::process::exit;
 use std::time::Duration;
-
-const USAGE: &str = "usage: scripts/bench [--tls] [--scale] [--logins N] [--seconds N] [--rounds N] [--slots N]";
-const HELP: &str = "
-  --tls         WeChat is simulated over HTTPS
-  --scale       1, 2, 4 and 8 workers, with one queue and with several, instead of the comparison
-  --logins N    so many wait when a worker starts (40000; with --scale 20000)
-  --seconds N   so long 500 logins come each second (20)
-  --rounds N    so often both are measured, in turn (3)
-  --slots N     so many are in flight (256; with --scale 32 of each worker, so that it is them that bound one)";
 
 /// What is to be measured.
 pub(crate) struct Plan {
@@ -46,10 +37,6 @@ impl Plan {
                 "--seconds" => plan.steady = Duration::from_secs(number().into()),
                 "--rounds" => plan.rounds = number() as usize,
                 "--slots" => plan.slots = number().try_into().unwrap_or(u16::MAX),
-                "-h" | "--help" => {
-                    println!("{USAGE}{HELP}");
-                    exit(0)
-                }
                 other => wrong(&format!("there is no {other}")),
             }
         }
@@ -63,6 +50,6 @@ fn number(of: &str, text: Option<String>) -> u32 {
 }
 
 fn wrong(what: &str) -> ! {
-    eprintln!("error: {what}\nhint: {USAGE}");
+    eprintln!("error: {what}\nhint: scripts/bench --help");
     exit(2)
 }

@@ -11,6 +11,7 @@ use crate::drain::{LIMIT, cpu_when_done};
 use crate::ground::Ground;
 use crate::login::Login;
 use crate::plan::Plan;
+use crate::processes::each_us;
 use crate::start::Results;
 
 /// Connections and caches are warm after so many.
@@ -52,7 +53,7 @@ pub(crate) async fn measure(ground: &Ground, plan: &Plan, kind: Kind) -> Steady 
     added.drain(..WARM_UP);
     added.sort();
     let at = |share: f64| added[(added.len() as f64 * share) as usize].saturating_sub(Plan::WECHAT_TAKES);
-    Steady { cpu_us: cpu.as_secs_f64() * 1e6 / count as f64, p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+    Steady { cpu_us: each_us(cpu, count as u64), p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
 
 /// When each result came, in the order of the logins.
