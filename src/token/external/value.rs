@@ -13,6 +13,9 @@ use crate::wechat::AccessToken;
 
 /// What is taken for a token at the end of a value that some codec has written: WeChat's are above 100 characters.
 const SHORTEST_IN_BINARY: usize = 64;
+/// WeChat wants room for 512 characters. What is much longer is something else, and no URL could carry it: calls that
+/// cannot be sent would look as if WeChat were away, and stop the logins of all apps.
+const LONGEST: usize = 4096;
 
 /// Another system's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +128,9 @@ impl ExternalKey {
             ValueFormat::Plain => plain(&found.value.0).ok_or("holds no text that could be a token")?,
             ValueFormat::Json => json(&found.value.0).ok_or("holds no JSON object with an access_token")?,
         };
+        if token.len() > LONGEST {
+            return Err("holds what is too long to be a token");
+        }
         Ok(token.into())
     }
 }
@@ -217,6 +223,11 @@ mod tests {
         }
         for value in ["", "text", "{}", r#"{"access_token":""}"#, r#"{"access_token":7}"#] {
             assert!(key(Preset::Powerwechat).read(&found(value)).is_err(), "{value:?}");
+        }
+        let too_long = "x".repeat(LONGEST + 1);
+        assert!(key(Preset::Wxjava).read(&found(&too_long[1..])).is_ok());
+        for value in [too_long.clone().into_bytes(), [b"\x03", too_long.as_bytes()].concat()] {
+            assert!(key(Preset::Wxjava).read(&found(value)).is_err());
         }
         let over = FoundKey { ends_at_ms: Some(0), ..found(TOKEN) };
         assert!(key(Preset::WxjavaHash).read(&over).is_err(), "WxJava ends a token by setting its end to 0");
