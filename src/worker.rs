@@ -1,7 +1,7 @@
 //! The line: decode → claim → exchange ⇄ judge → record → settle.
 //!
-//! [`work`] is the only place that takes, bounds, spawns and settles; what is in hand is only borrowed by its `Walk`,
-//! which says what is to become of it. A walk's stages in their order: `arriving`, before anything is claimed; `claiming`;
+//! [`work`] is the only place that takes, bounds and settles; what is in hand, in one of the worker's `hands`, is only
+//! borrowed by its `Walk`, which says what is to become of it. A walk's stages in their order: `arriving`, before anything is claimed; `claiming`;
 //! `asking`, up to the conclusion; `recording`. What is not asked goes by `unasked`. `shares` says who may ask now, `calls`
 //! whom WeChat serves at all, `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a
 //! bug of ours. `handed_over` writes the results of workers that could not.
@@ -11,6 +11,7 @@ mod asking;
 mod calls;
 mod claiming;
 mod handed_over;
+mod hands;
 mod panicked;
 mod recent;
 mod recording;
@@ -25,7 +26,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 pub use calls::Calls;
@@ -35,13 +35,13 @@ pub use worn_out::WORN_OUT;
 
 use crate::backoff::Backoff;
 use crate::login::{RequestId, SealingKey};
-use crate::machine;
 use crate::meters::Meters;
 use crate::queue::{Consumer, Delivery, Queue, Settlement};
 use crate::store::{Store, StoreAway};
 use crate::token::{App, Tokens};
 use crate::wechat::Client;
 use arriving::Arrived;
+use hands::{Hands, InHand};
 use panicked::catch_panic;
 use shares::Shares;
 use walk::Walk;
@@ -110,16 +110,16 @@ pub struct Stop {
 pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &Stop) -> bool {
     let free = Arc::new(Semaphore::new(places(slots)));
     let shares = Shares::new(slots, worker.0.meters.clone());
-    let in_hand = TaskTracker::new();
+    let hands = Hands::new(worker.clone(), stop.clone());
     while let Some(place) = free_place(&free, stop).await {
         let Some(delivery) = consumer.next().await else { break };
         let Some(arrived) = worker.arrive(&delivery, &shares, &stop.soft).await else { break };
-        machine::spawn(&in_hand, worker.clone().work_on(delivery, arrived, place, stop.clone()));
+        hands.take(InHand { delivery, arrived, place });
     }
     consumer.give_back();
-    in_hand.close();
-    info!(in_hand = in_hand.len(), "taking no more logins; finishing those in hand");
-    in_hand.wait().await;
+    let in_hand = hands.close();
+    info!(in_hand, "taking no more logins; finishing those in hand");
+    hands.wait().await;
     let told = consumer.close(LAST_ACKS).await;
     told && worker.0.store.check_writable().await.is_ok()
 }
@@ -160,11 +160,12 @@ impl Worker {
         u16::try_from(places(usize::from(slots)) + usize::from(slots / 4)).unwrap_or(u16::MAX)
     }
 
-    async fn work_on(self, delivery: Delivery, arrived: Arrived, place: OwnedSemaphorePermit, stop: Stop) {
+    /// Settles a delivery when it is known what is to become of it.
+    async fn work_on(&self, delivery: Delivery, arrived: Arrived, stop: &Stop) {
         let _in_hand = self.0.meters.take_in_hand();
         let settlement = tokio::select! {
             biased;
-            settlement = self.handle(&delivery, arrived, &stop) => settlement,
+            settlement = self.handle(&delivery, arrived, stop) => settlement,
             () = last_words(&stop.hard) => Settlement::Requeue,
         };
         match settlement {
@@ -173,7 +174,6 @@ impl Worker {
             Settlement::Ack => {}
         }
         delivery.settle(settlement).await;
-        drop(place);
     }
 
     /// Says what is to become of a delivery: at once, or when its login has its result. At the soft stop, one that still

@@ -41,8 +41,7 @@ impl<'a> Walk<'a> {
     pub(super) async fn take_turn(&mut self, standing: Standing, soft: &CancellationToken) -> Settlement {
         match self.worker.turn(self.login, standing, soft).await {
             Some(Turn::Unasked(why)) if self.delivery.returns == Returns::Few => self.conclude_unasked(why).await,
-            // In a box, since it is large, and most of a backlog may have no use for it.
-            Some(turn) => Box::pin(self.go_on(&turn)).await,
+            Some(turn) => self.go_on(&turn).await,
             None => Settlement::Requeue,
         }
     }
