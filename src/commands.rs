@@ -52,6 +52,9 @@ enum Command {
     /// Take codes over HTTP, publish them, hand out results
     Gateway,
     /// A simulated WeChat on this machine, for trying things out
+    ///
+    /// It knows the apps of the settings, and gives tokens for their AppSecrets: start it with the fleet's --config.
+    /// Without any it knows wx0123456789abcdef, with the AppSecret 0123456789abcdef0123456789abcdef.
     Simulate(simulate::Args),
     /// Run logins of every kind through the whole line and print each result
     Demo(demo::Args),

@@ -251,7 +251,14 @@ fn mistakes_in_what_is_asked_for_end_with_2_and_a_hint() {
         assert!(said.contains("error: ") && said.contains("\nhint: ") && said.contains(expected), "{said}");
         assert_eq!(ended.stdout, "");
     }
-    for arguments in [&["--find-max", "--duration", "1s"][..], &["--p99-ms", "100"], &["--rate", "-1"]] {
+    let rows: [&[&str]; 5] = [
+        &["--find-max", "--duration", "1s"],
+        &["--p99-ms", "100"],
+        &["--p99-ms", "100", "--duration", "1s"],
+        &["--step", "1s", "--duration", "1s"],
+        &["--rate", "-1"],
+    ];
+    for arguments in rows {
         let ended = Site::with("").run(&[&["load"], arguments].concat());
         assert_eq!((ended.code, ended.stderr.contains("error: ")), (Some(2), true), "{}", ended.stderr);
     }

@@ -47,13 +47,13 @@ pub(in crate::commands) struct Args {
     /// Find the highest rate that keeps the p99 with every login succeeding, to 5 %
     #[arg(long)]
     find_max: bool,
-    /// The p99 to keep, in milliseconds
-    #[arg(long, default_value_t = 200, requires = "find_max")]
+    /// The p99 to keep, in milliseconds; with --find-max alone
+    #[arg(long, default_value_t = 200, requires = "find_max", conflicts_with = "duration")]
     p99_ms: u64,
-    /// How long each rate is tried
-    #[arg(long, default_value = "5s", requires = "find_max")]
+    /// How long each rate is tried, as in 5s; with --find-max alone
+    #[arg(long, default_value = "5s", requires = "find_max", conflicts_with = "duration")]
     step: String,
-    /// One JSON object on stdout
+    /// One JSON object on stdout, in place of the summary; the table stays on stderr
     #[arg(long)]
     json: bool,
 }

@@ -16,7 +16,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 const AHEAD_S: u32 = 5;
 const AHEAD: (u32, u32) = (16, 20_000);
 const HINT: &str = "load takes its codes from a simulator: run `quicklogin simulate`, and point wechat.base_url of the \
-                    fleet, and of this command, at it";
+                    fleet, and of this command, at it, for instance by \
+                    QUICKLOGIN__WECHAT__BASE_URL=http://127.0.0.1:8090";
 
 /// The button of a simulated WeChat's app; cheap to clone.
 #[derive(Clone)]

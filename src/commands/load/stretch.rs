@@ -27,6 +27,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_WITHIN: Duration = Duration::from_millis(500);
 const SAME_WECHAT: &str =
     "do the workers ask this simulator, by their own wechat.base_url? Its codes are worth nothing at another WeChat";
+const NO_TOKEN: &str = "`quicklogin token show` says why. A simulator gives tokens for the AppSecrets of its own \
+                        settings: start it with the fleet's, `quicklogin --config FILE simulate`";
+const NOT_TAKEN: &str =
+    "are the gateway (--gateway, or else gateway.listen), RabbitMQ and Redis running, and reachable?";
 
 /// What puts a line under load.
 pub(super) struct Load {
@@ -77,9 +81,7 @@ impl Load {
                     "give gateway.keys in the settings: the first is sent",
                 ));
             }
-            Fate::Refused(by) => {
-                (format!("was refused: {by}"), "are gateway, RabbitMQ and Redis running, and reachable?")
-            }
+            Fate::Refused(by) => (format!("was refused: {by}"), NOT_TAKEN),
             Fate::Unanswered => (
                 format!("has no result after {} s", FIRST_WITHIN.as_secs()),
                 "is a worker running, and does the queue hold much already?",
@@ -87,6 +89,7 @@ impl Load {
             Fate::Failed(UNREADABLE) => {
                 ("has a result that cannot be read here".into(), "results are sealed? Give result.key in the settings")
             }
+            Fate::Failed(reason @ "token_unavailable") => (format!("failed: {reason}"), NO_TOKEN),
             Fate::Failed(reason) => (format!("failed: {reason}"), SAME_WECHAT),
             Fate::WrongNumber => ("brought another number than its own".into(), SAME_WECHAT),
         };
