@@ -131,12 +131,14 @@ fn described(error: &ConfigError) -> String {
     }
 }
 
-/// Texts in double quotes are values, and so are numbers in backticks; names of fields stand in backticks too.
+/// Texts in double quotes are values, and so are numbers in backticks; names of fields stand in backticks too, and signs
+/// that are missing.
 fn without_values(text: &str) -> String {
     let quoted = |(n, part): (usize, &str)| if n % 2 == 0 { part.to_owned() } else { "\"***\"".into() };
     let text: String = text.split('"').enumerate().map(quoted).collect();
     let is_name = |part: &str| part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let ticked = |(n, part): (usize, &str)| match n % 2 == 0 || is_name(part) {
+    let is_sign = |part: &str| part.len() <= 2 && part.bytes().all(|byte| byte.is_ascii_punctuation());
+    let ticked = |(n, part): (usize, &str)| match n % 2 == 0 || is_name(part) || is_sign(part) {
         true => part.to_owned(),
         false => "***".into(),
     };

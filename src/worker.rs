@@ -1,7 +1,7 @@
 //! The line: decode → claim → exchange ⇄ judge → record → settle.
 //!
-//! [`work`] is the only place that takes, bounds and settles; what is in hand, in one of the worker's `hands`, is only
-//! borrowed by its `Walk`, which says what is to become of it. A walk's stages in their order: `arriving`, before anything is claimed; `claiming`;
+//! [`work`] is the only place that takes, bounds and settles; what is in one of its `hands` is only borrowed by its `Walk`,
+//! which says what is to become of it. A walk's stages in their order: `arriving`, before anything is claimed; `claiming`;
 //! `asking`, up to the conclusion; `recording`. What is not asked goes by `unasked`. `shares` says who may ask now, `calls`
 //! whom WeChat serves at all, `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a
 //! bug of ours. `handed_over` writes the results of workers that could not.
@@ -41,7 +41,7 @@ use crate::store::{Store, StoreAway};
 use crate::token::{App, Tokens};
 use crate::wechat::Client;
 use arriving::Arrived;
-use hands::{Hands, InHand};
+use hands::Hands;
 use panicked::catch_panic;
 use shares::Shares;
 use walk::Walk;
@@ -110,15 +110,18 @@ pub struct Stop {
 pub async fn work(worker: Worker, mut consumer: Consumer, slots: usize, stop: &Stop) -> bool {
     let free = Arc::new(Semaphore::new(places(slots)));
     let shares = Shares::new(slots, worker.0.meters.clone());
-    let hands = Hands::new(worker.clone(), stop.clone());
+    let hands = {
+        let (worker, stop) = (worker.clone(), stop.clone());
+        Hands::new(move |(delivery, arrived, place)| worker.clone().work_on(delivery, arrived, place, stop.clone()))
+    };
     while let Some(place) = free_place(&free, stop).await {
         let Some(delivery) = consumer.next().await else { break };
         let Some(arrived) = worker.arrive(&delivery, &shares, &stop.soft).await else { break };
-        hands.take(InHand { delivery, arrived, place });
+        hands.take((delivery, arrived, place));
     }
     consumer.give_back();
-    let in_hand = hands.close();
-    info!(in_hand, "taking no more logins; finishing those in hand");
+    let busy = hands.close();
+    info!(in_hand = busy, "taking no more logins; finishing those in hand");
     hands.wait().await;
     let told = consumer.close(LAST_ACKS).await;
     told && worker.0.store.check_writable().await.is_ok()
@@ -160,12 +163,18 @@ impl Worker {
         u16::try_from(places(usize::from(slots)) + usize::from(slots / 4)).unwrap_or(u16::MAX)
     }
 
-    /// Settles a delivery when it is known what is to become of it.
-    async fn work_on(&self, delivery: Delivery, arrived: Arrived, stop: &Stop) {
+    /// Settles a delivery when it is known what is to become of it, and gives its place back.
+    async fn work_on(
+        self,
+        delivery: Delivery,
+        arrived: Arrived,
+        place: OwnedSemaphorePermit,
+        stop: Stop,
+    ) -> OwnedSemaphorePermit {
         let _in_hand = self.0.meters.take_in_hand();
         let settlement = tokio::select! {
             biased;
-            settlement = self.handle(&delivery, arrived, stop) => settlement,
+            settlement = self.handle(&delivery, arrived, &stop) => settlement,
             () = last_words(&stop.hard) => Settlement::Requeue,
         };
         match settlement {
@@ -174,6 +183,7 @@ impl Worker {
             Settlement::Ack => {}
         }
         delivery.settle(settlement).await;
+        place
     }
 
     /// Says what is to become of a delivery: at once, or when its login has its result. At the soft stop, one that still

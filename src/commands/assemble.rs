@@ -229,7 +229,7 @@ impl Process {
 pub(super) fn no_app() -> CommandError {
     CommandError::settings(
         "no app is configured",
-        "add [[apps]] with appid and secret_file; only `demo`, and `serve` on its own, do without",
+        "add [[apps]] with appid and secret_file; only `demo`, `load` and `simulate`, and `serve` on its own, do without",
     )
 }
 

@@ -94,7 +94,9 @@ impl From<DeadFault> for CommandError {
     fn from(fault: DeadFault) -> Self {
         let hint = match fault {
             DeadFault::NoQueue(_) => "a worker or a gateway declares it when it starts; see rabbitmq.dead_queue",
-            DeadFault::Away(_) => "is RabbitMQ running at rabbitmq.url? Letters that were read come back by themselves",
+            DeadFault::Away(_) => {
+                "is RabbitMQ running at rabbitmq.url, with that user, password and vhost? Letters that were read come back"
+            }
         };
         Self::at_run_time(fault.to_string()).with_hint(hint)
     }

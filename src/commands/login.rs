@@ -42,8 +42,9 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandErro
     }
     let published = opened.queue.publish(&request, &Traceparent::generate()).await;
     published.map_err(|fault| {
-        CommandError::at_run_time(format!("the code was not published: {fault}"))
-            .with_hint("is RabbitMQ running at rabbitmq.url? The code is not spent; try again")
+        CommandError::at_run_time(format!("the code was not published: {fault}")).with_hint(
+            "is RabbitMQ running at rabbitmq.url, with that user, password and vhost? The code is not spent; try again",
+        )
     })?;
     let at_most = Duration::from_secs(args.wait);
     let found = wait(&opened, &request.request_id, at_most).await;

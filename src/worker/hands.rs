@@ -1,118 +1,103 @@
-//! A worker's hands: tasks that stay, each with one delivery at a time, since a task for each login would be the dearest
-//! of its allocations. What is done with a delivery is told in `worker`.
+//! A worker's hands: tasks that stay, each with one thing at a time, since a task for each would be the dearest allocation
+//! of a login. What is in them and what is done with it is `worker`'s business.
 //!
-//! There are no more of them than places in hand. The one that was free last is given something first: its memory is
-//! still warm.
+//! There are as many as were ever busy at once. The one that was free last is given something first: its memory is still
+//! warm.
 
 use std::future::poll_fn;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use crate::machine;
-use crate::queue::Delivery;
-use crate::worker::arriving::Arrived;
-use crate::worker::{Stop, Worker};
 
-/// A delivery that has been looked at, and its place.
-pub(super) struct InHand {
-    pub(super) delivery: Delivery,
-    pub(super) arrived: Arrived,
-    pub(super) place: OwnedSemaphorePermit,
-}
-
-/// All hands of a worker.
-pub(super) struct Hands {
-    worker: Worker,
-    stop: Stop,
-    free: Arc<Free>,
+/// All hands, and what each does with what it is given.
+pub(super) struct Hands<T, W> {
+    work: W,
+    free: Arc<Free<T>>,
     all: TaskTracker,
 }
 
 /// Those with nothing in them; none, once that is over.
-struct Free(Mutex<Option<Vec<Arc<Hand>>>>);
+struct Free<T>(Mutex<Option<Vec<Arc<Hand<T>>>>>);
 
 /// Where a hand finds what it is given.
-#[derive(Default)]
-struct Hand(Mutex<Given>);
+struct Hand<T>(Mutex<Given<T>>);
 
-enum Given {
+enum Given<T> {
     Nothing(Option<Waker>),
-    Something(InHand),
+    Something(T),
     /// And nothing more.
     End,
 }
 
-impl Default for Given {
-    fn default() -> Self {
-        Self::Nothing(None)
-    }
-}
-
-impl Hands {
-    pub(super) fn new(worker: Worker, stop: Stop) -> Self {
-        Self { worker, stop, free: Arc::new(Free(Mutex::new(Some(vec![])))), all: TaskTracker::new() }
-    }
-
-    /// Puts it into a hand that is free, or a new one.
-    pub(super) fn take(&self, in_hand: InHand) {
-        let hand = self.free.pop().unwrap_or_else(|| self.grow());
-        hand.give(Given::Something(in_hand));
+impl<T, W, F> Hands<T, W>
+where
+    T: Send + 'static,
+    W: Fn(T) -> F + Clone + Send + 'static,
+    F: Future<Output: Send> + Send + 'static,
+{
+    /// What the work leaves behind is dropped when its hand is free again.
+    pub(super) fn new(work: W) -> Self {
+        Self { work, free: Arc::new(Free(Mutex::new(Some(vec![])))), all: TaskTracker::new() }
     }
 
-    fn grow(&self) -> Arc<Hand> {
-        let hand = Arc::<Hand>::default();
-        let working = work(Arc::clone(&hand), self.worker.clone(), self.stop.clone(), Arc::clone(&self.free));
-        machine::spawn(&self.all, working);
+    /// Gives it to a hand that is free, or to a new one.
+    pub(super) fn take(&self, given: T) {
+        self.free.pop().unwrap_or_else(|| self.grow()).give(Given::Something(given));
+    }
+
+    fn grow(&self) -> Arc<Hand<T>> {
+        let hand = Arc::new(Hand(Mutex::new(Given::Nothing(None))));
+        machine::spawn(&self.all, keep_working(Arc::clone(&hand), self.work.clone(), Arc::clone(&self.free)));
         hand
     }
 
-    /// Takes nothing more. Answers how many are not free.
+    /// Takes nothing more. Answers how many are busy.
     pub(super) fn close(&self) -> usize {
-        let busy = self.all.len();
+        let all = self.all.len();
         self.all.close();
-        busy.saturating_sub(self.free.end())
+        all.saturating_sub(self.free.end())
     }
 
-    /// Waits, after that, until everything is settled.
+    /// Waits, after that, until none is busy.
     pub(super) async fn wait(&self) {
         self.all.wait().await;
     }
 }
 
-impl Drop for Hands {
+impl<T, W> Drop for Hands<T, W> {
     fn drop(&mut self) {
         self.free.end();
     }
 }
 
-/// One hand, until nothing more is given. A panic in here ends it, and what it has goes back.
-async fn work(hand: Arc<Hand>, worker: Worker, stop: Stop, free: Arc<Free>) {
-    while let Some(InHand { delivery, arrived, place }) = hand.next().await {
-        worker.work_on(delivery, arrived, &stop).await;
+/// One hand, until there is nothing more. A panic in its work ends it, and no other.
+async fn keep_working<T, F: Future>(hand: Arc<Hand<T>>, work: impl Fn(T) -> F, free: Arc<Free<T>>) {
+    while let Some(given) = hand.next().await {
+        let left_behind = work(given).await;
         let goes_on = free.push(&hand);
-        // Only now: whoever has the place finds a hand that is free.
-        drop(place);
+        // Not before: a place in hand, which somebody waits for to give the next.
+        drop(left_behind);
         if !goes_on {
             return;
         }
     }
 }
 
-impl Free {
-    fn pop(&self) -> Option<Arc<Hand>> {
+impl<T> Free<T> {
+    fn pop(&self) -> Option<Arc<Hand<T>>> {
         self.lock().as_mut()?.pop()
     }
 
-    /// False: there will be nothing more.
-    fn push(&self, hand: &Arc<Hand>) -> bool {
+    /// False: there is nothing more.
+    fn push(&self, hand: &Arc<Hand<T>>) -> bool {
         let mut free = self.lock();
-        let goes_on = free.is_some();
-        free.iter_mut().for_each(|hands| hands.push(Arc::clone(hand)));
-        goes_on
+        let Some(hands) = &mut *free else { return false };
+        hands.push(Arc::clone(hand));
+        true
     }
 
     /// Answers how many were free.
@@ -122,13 +107,13 @@ impl Free {
         hands.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Arc<Hand>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Arc<Hand<T>>>>> {
         self.0.lock().expect("nothing panics while holding it")
     }
 }
 
-impl Hand {
-    fn give(&self, given: Given) {
+impl<T> Hand<T> {
+    fn give(&self, given: Given<T>) {
         let before = mem::replace(&mut *self.lock(), given);
         if let Given::Nothing(Some(waker)) = before {
             waker.wake();
@@ -136,15 +121,14 @@ impl Hand {
     }
 
     /// None: there is nothing more.
-    async fn next(&self) -> Option<InHand> {
+    async fn next(&self) -> Option<T> {
         poll_fn(|context| {
             let mut given = self.lock();
-            match mem::take(&mut *given) {
-                Given::Something(in_hand) => Poll::Ready(Some(in_hand)),
+            match mem::replace(&mut *given, Given::Nothing(None)) {
+                Given::Something(given) => Poll::Ready(Some(given)),
                 Given::End => Poll::Ready(None),
-                Given::Nothing(waker) => {
-                    let waker = waker.filter(|waker| waker.will_wake(context.waker()));
-                    *given = Given::Nothing(Some(waker.unwrap_or_else(|| context.waker().clone())));
+                Given::Nothing(_) => {
+                    *given = Given::Nothing(Some(context.waker().clone()));
                     Poll::Pending
                 }
             }
@@ -152,7 +136,121 @@ impl Hand {
         .await
     }
 
-    fn lock(&self) -> MutexGuard<'_, Given> {
+    fn lock(&self) -> MutexGuard<'_, Given<T>> {
         self.0.lock().expect("nothing panics while holding it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::BoxFuture;
+    use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Lasts until it is told to end.
+    type Work = oneshot::Receiver<()>;
+
+    /// Hands, and how often they have come to an end.
+    fn counting() -> (Arc<AtomicUsize>, Hands<Work, impl Fn(Work) -> BoxFuture<'static, ()> + Clone>) {
+        let done = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&done);
+        let hands = Hands::new(move |work: Work| -> BoxFuture<'static, ()> {
+            let counted = Arc::clone(&counted);
+            Box::pin(async move {
+                work.await.expect("whoever does not tell it means a panic");
+                counted.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        (done, hands)
+    }
+
+    async fn settle() {
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn there_are_as_many_as_were_busy_at_once() {
+        let (done, hands) = counting();
+        for at_once in [3, 1, 2, 3] {
+            let ends: Vec<_> = (0..at_once).map(|_| oneshot::channel()).collect();
+            let (ends, works): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
+            works.into_iter().for_each(|work| hands.take(work));
+            settle().await;
+            ends.into_iter().for_each(|end| end.send(()).expect("it is worked on"));
+            settle().await;
+        }
+        assert_eq!((done.load(Ordering::Relaxed), hands.all.len()), (9, 3));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_hand_at_the_end_is_finished_and_every_hand_ends() {
+        let (done, hands) = counting();
+        let [(end, work), (other_end, other_work)] = [oneshot::channel(), oneshot::channel()];
+        hands.take(work);
+        hands.take(other_work);
+        other_end.send(()).expect("it is worked on");
+        settle().await;
+        assert_eq!(hands.close(), 1);
+        assert!(timeout(Duration::from_millis(10), hands.wait()).await.is_err(), "one is busy");
+        end.send(()).expect("it is worked on");
+        hands.wait().await;
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_and_never_begun_is_finished_too() {
+        let (done, hands) = counting();
+        let (end, work) = oneshot::channel();
+        end.send(()).expect("it is there");
+        hands.take(work);
+        hands.close();
+        hands.wait().await;
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_hand_and_no_other() {
+        let (done, hands) = counting();
+        let [(end, work), (panics, panicking)] = [oneshot::channel(), oneshot::channel()];
+        hands.take(work);
+        hands.take(panicking);
+        drop(panics);
+        settle().await;
+        assert_eq!(hands.all.len(), 1);
+        end.send(()).expect("it is worked on");
+        hands.close();
+        hands.wait().await;
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn hands_of_nobody_end() {
+        let (_, hands) = counting();
+        let (end, work) = oneshot::channel();
+        hands.take(work);
+        end.send(()).expect("it is worked on");
+        settle().await;
+        let all = hands.all.clone();
+        drop(hands);
+        all.close();
+        all.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_place_is_free_when_its_hand_is() {
+        let places = Arc::new(Semaphore::new(1));
+        let hands = Hands::new(async |place: OwnedSemaphorePermit| place);
+        for _ in 0..100 {
+            hands.take(Arc::clone(&places).acquire_owned().await.expect("it is never closed"));
+        }
+        assert_eq!(hands.all.len(), 1);
     }
 }

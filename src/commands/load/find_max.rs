@@ -1,4 +1,5 @@
-//! The highest rate that keeps a p99: doubled until it does not, then halved in between, to 5 %.
+//! The highest rate that keeps a p99: doubled until it does not, then halved in between, to 5 %. One
+//! miss is none.
 //!
 //! A rate that the sender itself could not keep is not held against the line: the search goes on below it, and says so.
 
@@ -29,7 +30,7 @@ pub(super) struct Wanted {
 }
 
 pub(super) async fn run(load: &Arc<Load>, wanted: Wanted, through: Through, json: bool) -> Result<(), CommandError> {
-    let mut search = Search { first: wanted.first, most: wanted.rate_most, kept: None, missed: None };
+    let mut search = Search::new(wanted.first, wanted.rate_most);
     let mut steps: Vec<Value> = Vec::new();
     while let Some(rate) = search.next() {
         let finished = load.run(rate, wanted.step, None).await?;

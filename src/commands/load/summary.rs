@@ -19,13 +19,18 @@ impl Finished {
         self.unsent == 0 && late_ms <= late_most.as_secs_f64() * 1000.0
     }
 
+    /// How many were due until it was over, or was ended.
+    fn due(&self) -> u64 {
+        self.account.sent + self.unsent
+    }
+
     /// For programs.
     pub(super) fn to_json(&self) -> Value {
         let account = &self.account;
         json!({
             "rate": self.schedule.rate,
             "duration_ms": self.schedule.duration.as_millis() as u64,
-            "due": self.schedule.total(),
+            "due": self.due(),
             "sent": account.sent,
             "unsent": self.unsent,
             "succeeded": account.succeeded,
@@ -92,7 +97,7 @@ fn text(finished: &Finished, through: Through) -> String {
          \x20 sender ms   {}   (how late it was)",
         schedule.rate,
         schedule.duration.as_secs_f64(),
-        schedule.total(),
+        finished.due(),
         account.sent,
         account.succeeded,
         figures::text(&account.latency),

@@ -1,4 +1,5 @@
-//! The search for the highest rate: doubled until one is missed, then halved in between. Nothing is sent here.
+//! The search for the highest rate: doubled until one is missed, then halved in between. One that is missed is tried once
+//! more before that counts, since a machine has hiccups. Nothing is sent here.
 
 /// The rate found is within this part of the lowest that was too high: a twentieth.
 const EXACT_TO: u32 = 20;
@@ -6,12 +7,14 @@ const EXACT_TO: u32 = 20;
 /// Where the search stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Search {
-    pub(super) first: u32,
-    pub(super) most: u32,
+    first: u32,
+    most: u32,
     /// The highest rate that was kept.
     pub(super) kept: Option<u32>,
-    /// The lowest that was not.
-    pub(super) missed: Option<(u32, Shown)>,
+    /// The lowest that was not, twice in a row.
+    missed: Option<(u32, Shown)>,
+    /// One that was not, and is tried again.
+    doubted: Option<u32>,
 }
 
 /// What a step has shown.
@@ -38,8 +41,16 @@ pub(super) enum Limit {
 }
 
 impl Search {
+    /// Begins with a rate, and tries none above `most`.
+    pub(super) fn new(first: u32, most: u32) -> Self {
+        Self { first, most, kept: None, missed: None, doubted: None }
+    }
+
     /// The rate to try now. None: it is found, or there is none.
     pub(super) fn next(&self) -> Option<u32> {
+        if self.doubted.is_some() {
+            return self.doubted;
+        }
         match (self.kept, self.missed) {
             (None, None) => Some(self.first),
             (Some(kept), None) => (kept < self.most).then(|| kept.saturating_mul(2).min(self.most)),
@@ -52,9 +63,11 @@ impl Search {
     }
 
     pub(super) fn learn(&mut self, rate: u32, shown: Shown) {
+        let again = self.doubted.take().is_some();
         match shown {
             Shown::Kept => self.kept = Some(rate),
-            missed => self.missed = Some((rate, missed)),
+            missed if again => self.missed = Some((rate, missed)),
+            _ => self.doubted = Some(rate),
         }
     }
 
@@ -107,7 +120,7 @@ mod tests {
 
     /// The rates that are tried where all up to `highest` are kept, and the one found.
     fn searched(first: u32, most: u32, highest: u32) -> (Vec<u32>, Option<u32>) {
-        let mut search = Search { first, most, kept: None, missed: None };
+        let mut search = Search::new(first, most);
         let mut tried = Vec::new();
         while let Some(rate) = search.next() {
             tried.push(rate);
@@ -120,7 +133,7 @@ mod tests {
     #[test]
     fn a_rate_is_doubled_until_it_is_too_high_and_then_closed_in_on() {
         let (tried, found) = searched(100, 10_000, 730);
-        assert_eq!(tried, [100, 200, 400, 800, 600, 700, 750, 725]);
+        assert_eq!(tried, [100, 200, 400, 800, 800, 600, 700, 750, 750, 725]);
         assert_eq!(found, Some(725));
     }
 
@@ -134,8 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_is_missed_once_is_no_limit() {
+        let mut search = Search::new(100, 10_000);
+        for (rate, shown) in [(100, Shown::TooSlow), (100, Shown::Kept), (200, Shown::SenderLate), (200, Shown::Kept)] {
+            assert_eq!(search.next(), Some(rate));
+            search.learn(rate, shown);
+        }
+        assert_eq!((search.kept, search.missed), (Some(200), None));
+    }
+
+    #[test]
     fn a_search_ends_where_nothing_or_everything_is_kept() {
-        assert_eq!(searched(100, 10_000, 0), (vec![100, 50, 25, 12, 6, 3, 1], None));
+        assert_eq!(searched(100, 10_000, 0), (vec![100, 100, 50, 50, 25, 25, 12, 12, 6, 6, 3, 3, 1, 1], None));
         let (tried, found) = searched(100, 1000, u32::MAX);
         assert_eq!((tried.last(), found), (Some(&1000), Some(1000)));
     }
