@@ -14,9 +14,10 @@ mod simulate;
 mod token;
 mod worker;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::fmt;
+use std::io;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
@@ -139,11 +140,12 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("another TLS provider was installed before");
     }
-    // A worker costs least on one thread, many workers make a fleet; a gateway answers many callers at once.
     let runtime = match command {
-        Command::Worker => runtime(Builder::new_current_thread().event_interval(POLLS_BETWEEN_LOOKS)),
-        _ => runtime(&mut Builder::new_multi_thread()),
-    }?;
+        Command::Worker => worker_runtime(),
+        // A gateway answers many callers at once.
+        _ => Builder::new_multi_thread().enable_all().build(),
+    };
+    let runtime = runtime.map_err(|error| CommandError::at_run_time(format!("no async runtime: {error}")))?;
     runtime.block_on(async {
         let process = Process::new(settings, cli.config);
         match command {
@@ -161,8 +163,9 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     })
 }
 
-fn runtime(builder: &mut Builder) -> Result<Runtime, CommandError> {
-    builder.enable_all().build().map_err(|error| CommandError::at_run_time(format!("no async runtime: {error}")))
+/// The runtime of a process that is a worker and nothing else: one thread, which costs least. Many workers make a fleet.
+pub fn worker_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().event_interval(POLLS_BETWEEN_LOOKS).build()
 }
 
 impl CommandError {

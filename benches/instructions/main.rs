@@ -16,9 +16,9 @@ mod wechat;
 
 use std::hint::black_box;
 
+use quicklogin::commands;
 use quicklogin::config::Settings;
 use quicklogin::telemetry;
-use tokio::runtime::Builder;
 
 use line::Line;
 use wechat::{Countdown, Wire};
@@ -41,7 +41,7 @@ fn main() {
     let settings = Settings::load(None).expect("the defaults are good");
     let _logs = telemetry::start(&settings.log.filter, settings.log.format).expect("the default filter is good");
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("there is none before it");
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = commands::worker_runtime().expect("a runtime");
 
     let countdown = Countdown::default();
     let client = runtime.block_on(wechat::client(wire, &settings, &countdown));
