@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use self::traffic::Way;
 use self::traffic::{End, Traffic};
-use crate::support::process::free_port;
+use crate::support::process::{free_port, no_child_is_made};
 
 /// For as long as a test lasts.
 pub(crate) struct Road {
@@ -180,7 +180,9 @@ impl Drop for Road {
     }
 }
 
+/// Where a listener was until now, too.
 fn bound(address: SocketAddr) -> TcpSocket {
+    let _no_child_has_a_copy = no_child_is_made();
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket's option");
     socket.bind(address).expect("the address is ours");
