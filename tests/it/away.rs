@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quicklogin::simulator::{Endpoint, Mint, Mood, Step, Then};
 use quicklogin::worker::Limits;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
 use crate::support::logins::{Account, Load};
@@ -21,13 +21,15 @@ fn all_calls(step: impl Into<Step>) -> Mood {
     Mood { endpoint: Endpoint::Phone, appid: None, calls: None, step: step.into() }
 }
 
-/// Logins while WeChat does this to all calls for a while.
+/// Logins while WeChat does this to all calls for a while, and until it has befallen somebody.
 async fn through(step: impl Into<Step>) -> Account {
-    let fleet = fleet(64, Duration::from_secs(10), Duration::from_millis(500)).await;
+    let fleet = fleet(64, Duration::from_secs(20), Duration::from_millis(1500)).await;
     let load = Load { logins: 100, over: Duration::from_millis(1500), wechat_takes_ms: 50 };
     let trouble = async || {
+        let (asked, ends_not_before) = (fleet.asked_for_phones(), Instant::now() + Duration::from_millis(1200));
         fleet.simulator.set_mood(all_calls(step)).expect("a good mood");
-        sleep(Duration::from_millis(1200)).await;
+        eventually("it befalls somebody", async || fleet.asked_for_phones() > asked).await;
+        sleep_until(ends_not_before).await;
         fleet.simulator.clear_moods();
     };
     load.through(&fleet, trouble).await

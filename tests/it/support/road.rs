@@ -71,6 +71,11 @@ impl Road {
         self.traffic.taken()
     }
 
+    /// How many connections have lost something.
+    pub(crate) fn lost(&self) -> usize {
+        self.traffic.lost()
+    }
+
     /// Connections are taken and led on.
     pub(crate) async fn open(&self) {
         self.traffic.change(|state| state.swallows = vec![]);
