@@ -125,10 +125,10 @@ impl Drop for Process {
     }
 }
 
-/// Runs a short command with `input`, and panics unless it succeeds within ten seconds.
+/// Runs a short command with `input`, and panics unless it succeeds within a minute.
 #[track_caller]
 pub(crate) fn output_of(mut command: Command, input: &str) -> String {
-    const LIMIT: Duration = Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(60);
     let said = format!("{command:?}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(command).unwrap_or_else(|error| panic!("{said} cannot be run: {error}"));
