@@ -8,6 +8,7 @@ use quicklogin::login::{LoginRequest, LoginResult, Outcome, Reason};
 use quicklogin::queue::Queue;
 use quicklogin::simulator::{Endpoint, Mint, Mood, Step, Then};
 use quicklogin::traceparent::Traceparent;
+use quicklogin::worker::Limits;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -328,13 +329,12 @@ async fn a_login_that_waits_for_its_turn_has_patience_with_a_store_that_is_away(
 }
 
 async fn a_soft_stop(ground: Ground) {
-    let call_timeout = Duration::from_secs(8);
-    let mut fleet = Plan { slots: 8, apps: several(), call_timeout, ..Plan::on(ground) }.start().await;
-    let late = [Step::normal().late_ms(3000)];
+    let plan = Plan::on(ground);
+    let limits = Limits { patience: Duration::from_secs(20), ..plan.limits };
+    let mut fleet = Plan { slots: 8, apps: several(), limits, ..plan }.start().await;
+    let late = [Step::normal().late_ms(1500)];
     let requests: Vec<_> = (0..16).map(|_| login(&fleet, ILL, &late)).collect();
-    for request in &requests {
-        fleet.publish(request).await;
-    }
+    join_all(requests.iter().map(|request| fleet.publish(request))).await;
     eventually("three quarters ask, and the room has as many", async || {
         fleet.asked_for_phones() == 6 && fleet.meters.render().contains("quicklogin_logins_waiting_for_share 6\n")
     })
