@@ -10,13 +10,19 @@ use crate::support::fleet::{Fleet, Ground, Plan, eventually};
 use crate::support::logins::{Account, Load, until_one_is_asked_again};
 use crate::support::road::{Road, Way};
 
-/// What is swallowed is given up after so long.
-const CALL: Duration = Duration::from_millis(1500);
-
 async fn fleet() -> Fleet {
+    plan().start().await
+}
+
+/// One that soon gives up what trickles.
+async fn hasty_fleet() -> Fleet {
+    Plan { call_timeout: Duration::from_millis(1500), ..plan() }.start().await
+}
+
+fn plan() -> Plan {
     let plan = Plan::on(Ground::RabbitAndRedis);
     let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
-    Plan { workers: 2, by_roads: true, limits, call_timeout: CALL, ..plan }.start().await
+    Plan { workers: 2, by_roads: true, limits, ..plan }
 }
 
 fn road(fleet: &Fleet) -> &Road {
@@ -89,7 +95,7 @@ async fn answers_of_wechats_that_are_swallowed_are_in_doubt_and_calls_that_are_s
 
 #[tokio::test]
 async fn a_wechat_whose_answers_trickle_longer_than_a_call_may_last_is_in_doubt_and_others_succeed() {
-    let fleet = fleet().await;
+    let fleet = hasty_fleet().await;
     let road = road(&fleet);
     let trouble = async || {
         let asked = fleet.asked_for_phones();
