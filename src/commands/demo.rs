@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::commands::assemble::{Opened, Process, address, listen};
 use crate::config::Settings;
@@ -45,12 +44,15 @@ pub(super) async fn run(process: Process, args: Args) -> Result<(), CommandError
     let process = Process::new(settings, None);
     let backend = process.settings.backend()?;
     process.stop_on_signals()?;
-    let stopped = process.shutdown.stop.soft.clone();
+    let (stopped, on_fleet) = (process.shutdown.stop.soft.clone(), !backend.is_embedded());
+    let opened = process.open(backend)?;
     let outcome = tokio::select! {
-        outcome = timeout(OVER_WITHIN, show(&process, backend, args.json)) => outcome,
+        outcome = timeout(OVER_WITHIN, show(&process, &opened, args.json, on_fleet)) => outcome,
         () = stopped.cancelled() => Ok(Err(CommandError::at_run_time("stopped before the demo was over"))),
     };
     process.finish().await;
+    // Not before: a worker that loses a queue declares it again.
+    opened.queue.remove().await;
     outcome.unwrap_or_else(|_| {
         Err(CommandError::at_run_time(format!("the demo was not over after {} s", OVER_WITHIN.as_secs()))
             .with_hint("are RabbitMQ and Redis running, and reachable under rabbitmq.url and redis.url?"))
@@ -77,10 +79,8 @@ fn demo_settings(mut settings: Settings, fleet: bool) -> Settings {
     settings
 }
 
-async fn show(process: &Process, backend: Backend, json: bool) -> Result<(), CommandError> {
-    let on_fleet = !backend.is_embedded();
-    let opened = process.open(backend)?;
-    let (simulator, url) = start_line(process, &opened).await?;
+async fn show(process: &Process, opened: &Opened, json: bool, on_fleet: bool) -> Result<(), CommandError> {
+    let (simulator, url) = start_line(process, opened).await?;
     let line = Line::new(url, simulator.clone(), opened.queue.clone());
     line.wait_until_ready().await?;
     let mut table = table::Table::begin(json, on_fleet);
@@ -97,7 +97,6 @@ async fn show(process: &Process, backend: Backend, json: bool) -> Result<(), Com
     while let Some(row) = rows.recv().await {
         table.row(&row);
     }
-    opened.queue.remove().await;
     table.end(&simulator.asked_without_codes())
 }
 

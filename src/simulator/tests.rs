@@ -236,6 +236,7 @@ async fn a_late_answer_is_late() {
 #[tokio::test]
 async fn how_late_the_simulator_itself_is_with_an_answer_is_recorded() {
     let served = served(SimulatorOptions { latency_ms: 200, ..SimulatorOptions::default() }).await;
+    let began = std::time::Instant::now();
     let asking = async {
         let code = served.mint(Step::normal()).code;
         errcode(served.ask_anew(&code).await)
@@ -250,7 +251,8 @@ async fn how_late_the_simulator_itself_is_with_an_answer_is_recorded() {
     assert_eq!(tokio::join!(asking, standing_still).0, 0);
     let late = served.simulator.asked_without_codes().late;
     assert_eq!((late.answers, late.mean_us), (1, late.max_us));
-    assert!((50_000..200_000).contains(&late.max_us), "{late:?}: the latency that was set is not counted");
+    let at_most = began.elapsed().as_micros() as u64 - 200_000;
+    assert!((50_000..=at_most).contains(&late.max_us), "{late:?}: the latency that was set is not counted");
     served.simulator.forget_asked();
     assert_eq!(served.simulator.asked_without_codes().late, Lateness::default());
 }
@@ -270,12 +272,12 @@ async fn connections_are_kept_alive_and_counted() {
 
 #[tokio::test]
 async fn an_idle_connection_is_dropped() {
-    let idle = Duration::from_millis(80);
+    let idle = Duration::from_secs(1);
     let served = served(SimulatorOptions { idle, ..SimulatorOptions::default() }).await;
     let mut client = served.connect().await;
     let code = served.mint(Step::normal()).code;
     assert_eq!(errcode(served.ask(&mut client, &code).await), 0);
-    let rest = tokio::time::timeout(Duration::from_secs(5), client.rest()).await;
+    let rest = tokio::time::timeout(Duration::from_secs(30), client.rest()).await;
     assert_eq!(rest.expect("an end"), b"");
 }
 

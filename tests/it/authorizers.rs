@@ -1,6 +1,6 @@
 //! A third-party platform logs people in for its merchants: from WeChat's encrypted push to the phone number.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quicklogin::login::{Advice, AppId, Failure, LoginRequest, Outcome, Reason};
 use quicklogin::secret::Secret;
@@ -157,6 +157,7 @@ async fn what_the_merchant_has_not_granted_is_told_in_words_and_only_to_its_own_
     succeeds(&fleet, SISTER).await;
     let ungranted = AuthorizerChange { permission_18: Some(false), ..AuthorizerChange::new(PLATFORM, APP) };
     merchant_changes(&fleet, &ungranted);
+    let began = Instant::now();
     for _ in 0..12 {
         let told = failure(&fleet, APP).await;
         assert_eq!((told.reason, told.advice), (Reason::NotAllowed, Advice::FixSetup));
@@ -164,7 +165,8 @@ async fn what_the_merchant_has_not_granted_is_told_in_words_and_only_to_its_own_
         assert!(told.detail.expect("words").contains("permission set 18"));
     }
     let refused = fleet.simulator.asked_without_codes().phone.by_errcode[&61007];
-    assert!((3..=6).contains(&refused), "three times, and a probe now and then: {refused}");
+    let at_most = 4 + (2.0 * began.elapsed().as_secs_f64() + 1.0).log2() as u64;
+    assert!((3..=at_most).contains(&refused), "three times, and a probe after 0.5, 1, 2 … seconds or more: {refused}");
     succeeds(&fleet, SISTER).await;
     merchant_changes(&fleet, &AuthorizerChange { permission_18: Some(true), ..AuthorizerChange::new(PLATFORM, APP) });
     eventually("it mends by itself", async || login_to(&fleet, APP).await.as_str() == "succeeded").await;

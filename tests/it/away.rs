@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quicklogin::simulator::{Endpoint, Mint, Mood, Step, Then};
 use quicklogin::worker::Limits;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
 use crate::support::logins::{Account, Load};
@@ -21,13 +22,15 @@ fn all_calls(step: impl Into<Step>) -> Mood {
     Mood { endpoint: Endpoint::Phone, appid: None, calls: None, step: step.into() }
 }
 
-/// Logins while WeChat does this to all calls for a while.
+/// Logins while WeChat does this to all calls for a while, and until it has befallen somebody.
 async fn through(step: impl Into<Step>) -> Account {
-    let fleet = fleet(64, Duration::from_secs(10), Duration::from_millis(500)).await;
+    let fleet = fleet(64, Duration::from_secs(20), Duration::from_secs(3)).await;
     let load = Load { logins: 100, over: Duration::from_millis(1500), wechat_takes_ms: 50 };
     let trouble = async || {
+        let (asked, ends_not_before) = (fleet.asked_for_phones(), Instant::now() + Duration::from_millis(1200));
         fleet.simulator.set_mood(all_calls(step)).expect("a good mood");
-        sleep(Duration::from_millis(1200)).await;
+        eventually("it befalls somebody", async || fleet.asked_for_phones() > asked).await;
+        sleep_until(ends_not_before).await;
         fleet.simulator.clear_moods();
     };
     load.through(&fleet, trouble).await
@@ -78,16 +81,14 @@ async fn a_login_is_asked_for_as_long_as_its_patience_lasts_and_no_longer() {
         fleet.simulator.set_mood(all_calls(step.clone())).expect("a good mood");
         let requests: Vec<_> = (0..50).map(|_| request(&fleet.tap().code)).collect();
         let began = quicklogin::clock::now_ms();
-        for request in &requests {
-            fleet.publish(request).await;
-        }
+        join_all(requests.iter().map(|request| fleet.publish(request))).await;
         for request in &requests {
             let result = fleet.result(&request.request_id).await;
             let reason = if step == Then::CutBefore.into() { ["in_doubt", "unavailable"] } else { ["unavailable"; 2] };
             assert!(reason.contains(&result.outcome.as_str()), "{step:?}: {result:?}");
             // The last pause that would not end in time is not waited for: up to a second and a half.
             let took = result.finished_at - began;
-            assert!((1400..4500).contains(&took), "{step:?}: {took} ms");
+            assert!((1400..6000).contains(&took), "{step:?}: {took} ms");
         }
         assert!(fleet.asked_for_phones() < 100, "one asks for all: {}", fleet.asked_for_phones());
     }
@@ -96,7 +97,7 @@ async fn a_login_is_asked_for_as_long_as_its_patience_lasts_and_no_longer() {
 #[tokio::test]
 async fn calls_that_hang_free_their_slots_in_their_time() {
     const SLOTS: usize = 8;
-    let fleet = fleet(SLOTS, Duration::from_secs(20), Duration::from_millis(700)).await;
+    let fleet = fleet(SLOTS, Duration::from_secs(20), Duration::from_millis(2000)).await;
     let hung = Mint::of(APP).script([Then::HangAfter.into()]);
     let hung: Vec<_> = (0..SLOTS).map(|_| request(&fleet.tap_with(&hung).code)).collect();
     for request in &hung {
@@ -106,7 +107,7 @@ async fn calls_that_hang_free_their_slots_in_their_time() {
     let (began, behind) = (Instant::now(), request(&fleet.tap().code));
     fleet.publish(&behind).await;
     assert_eq!(fleet.result(&behind.request_id).await.outcome.as_str(), "succeeded");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     for request in &hung {
         assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "in_doubt");
     }
@@ -115,7 +116,7 @@ async fn calls_that_hang_free_their_slots_in_their_time() {
 /// Lets WeChat come back while as many wait as there are slots. Answers how many of them at most get their number within 100 ms,
 /// by the worker's own clock.
 async fn at_once_after_the_return(slots: usize) -> usize {
-    let fleet = fleet(slots, Duration::from_secs(20), Duration::from_millis(1500)).await;
+    let fleet = fleet(slots, Duration::from_secs(20), Duration::from_secs(5)).await;
     fleet.simulator.set_latency(30, 0);
     fleet.simulator.set_mood(all_calls(Step::errcode(-1))).expect("a good mood");
     let requests: Vec<_> = (0..slots).map(|_| request(&fleet.tap().code)).collect();

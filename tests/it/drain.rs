@@ -22,7 +22,7 @@ const LOGINS: &str = "quicklogin.logins";
 const SLOTS: usize = 8;
 const ALL: usize = 30;
 /// What a stop may take beyond its drain: last words, last acks, the background; on a busy machine.
-const BEYOND: Duration = Duration::from_secs(4);
+const BEYOND: Duration = Duration::from_secs(10);
 
 /// A line with so many settings, whose worker holds all that it may, and the backlog waits.
 struct Busy {
@@ -75,9 +75,9 @@ impl Busy {
 
 #[tokio::test]
 async fn calls_in_flight_are_finished_and_the_backlog_goes_back() {
-    let mut busy = Busy::with("", &[Step::normal().late_ms(1500)]).await;
+    let mut busy = Busy::with("", &[Step::normal().late_ms(2500)]).await;
     busy.worker.terminate();
-    busy.ends_with(0, Duration::from_millis(1500));
+    busy.ends_with(0, Duration::from_millis(2500));
     busy.has_given_back_the_backlog().await;
     assert!(busy.in_hand().iter().all(|tap| busy.line.result_now(tap).is_some()), "before it ended");
     let _another = busy.line.worker();
@@ -86,11 +86,11 @@ async fn calls_in_flight_are_finished_and_the_backlog_goes_back() {
 
 #[tokio::test]
 async fn with_rabbitmq_away_calls_are_finished_and_written_and_their_redeliveries_only_acked() {
-    let line = Line::on_its_own(Broker::start(), &format!("worker.slots = {SLOTS}\nworker.drain_s = 3")).await;
-    let mut busy = Busy::on(line, &[], &[Step::normal().late_ms(1500)]).await;
+    let line = Line::on_its_own(Broker::start(), &format!("worker.slots = {SLOTS}\nworker.drain_s = 8")).await;
+    let mut busy = Busy::on(line, &[], &[Step::normal().late_ms(4500)]).await;
     busy.line.broker().kill();
     busy.worker.terminate();
-    busy.ends_with(3, Duration::from_secs(3));
+    busy.ends_with(3, Duration::from_secs(8));
     assert_eq!(busy.line.calls(), SLOTS as u64);
     assert!(busy.in_hand().iter().all(|tap| busy.line.result_now(tap).is_some()), "before it ended");
     busy.line.broker().restart();
@@ -100,10 +100,10 @@ async fn with_rabbitmq_away_calls_are_finished_and_written_and_their_redeliverie
 
 #[tokio::test]
 async fn with_redis_away_answers_are_handed_over_and_the_backlog_goes_back() {
-    let mut busy = Busy::with("worker.drain_s = 2", &[Step::normal().late_ms(1500)]).await;
+    let mut busy = Busy::with("worker.drain_s = 5", &[Step::normal().late_ms(2500)]).await;
     busy.line.servers.redis.kill();
     busy.worker.terminate();
-    busy.ends_with(3, Duration::from_secs(2));
+    busy.ends_with(3, Duration::from_secs(5));
     busy.has_given_back_the_backlog().await;
     assert_eq!(busy.line.depth("quicklogin.results").ready, SLOTS as u64);
     busy.line.servers.redis.restart();
@@ -113,7 +113,7 @@ async fn with_redis_away_answers_are_handed_over_and_the_backlog_goes_back() {
 
 #[tokio::test]
 async fn with_wechat_hanging_the_time_to_drain_is_kept() {
-    let mut busy = Busy::with("worker.drain_s = 1\nwechat.timeout_ms = 4000", &[Then::HangBefore.into()]).await;
+    let mut busy = Busy::with("worker.drain_s = 1\nwechat.timeout_ms = 5000", &[Then::HangBefore.into()]).await;
     let began = Instant::now();
     busy.worker.terminate();
     busy.ends_with(0, Duration::from_secs(1));
@@ -129,29 +129,29 @@ async fn with_wechat_hanging_the_time_to_drain_is_kept() {
 
 #[tokio::test]
 async fn a_second_signal_stops_at_once() {
-    let mut busy = Busy::with("", &[Step::normal().late_ms(4500)]).await;
+    let mut busy = Busy::with("wechat.timeout_ms = 30000", &[Step::normal().late_ms(20_000)]).await;
     let began = Instant::now();
     busy.worker.terminate();
     busy.has_given_back_the_backlog().await;
     busy.worker.terminate();
     busy.ends_with(0, Duration::ZERO);
-    assert!(began.elapsed() < Duration::from_secs(4), "no answer was waited for: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(18), "no answer was waited for: {:?}", began.elapsed());
     eventually("all is back", async || busy.line.depth(LOGINS).ready == ALL as u64).await;
     assert!(busy.worker.said().contains("stopping at once signal=\"SIGTERM\""));
 }
 
 #[tokio::test]
 async fn heartbeats_go_on_while_a_worker_drains() {
-    let line = Line::start(&format!("worker.slots = {SLOTS}\nwechat.timeout_ms = 8000")).await;
+    let line = Line::start(&format!("worker.slots = {SLOTS}\nwechat.timeout_ms = 20000")).await;
     let url = format!("{}?heartbeat=1", line.servers.vhost.url());
-    let mut busy = Busy::on(line, &[("QUICKLOGIN__RABBITMQ__URL", &url)], &[Step::normal().late_ms(5000)]).await;
+    let mut busy = Busy::on(line, &[("QUICKLOGIN__RABBITMQ__URL", &url)], &[Step::normal().late_ms(10_000)]).await;
     busy.worker.terminate();
     busy.has_given_back_the_backlog().await;
     // RabbitMQ gives up who is silent for two or three of them.
     sleep(Duration::from_secs(4)).await;
     let depth = busy.line.depth(LOGINS);
     assert_eq!((depth.ready, depth.unacked), ((ALL - SLOTS) as u64, SLOTS as u64), "it still has all that it asked");
-    busy.ends_with(0, Duration::from_secs(5));
+    busy.ends_with(0, Duration::from_secs(10));
     busy.has_given_back_the_backlog().await;
     let _another = busy.line.worker();
     busy.line.all_succeed_asked_once(&busy.taps).await;

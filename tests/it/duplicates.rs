@@ -23,7 +23,7 @@ async fn a_dozen_copies_of_each_request_on_three_workers_ask_once() {
 
 #[tokio::test]
 async fn when_the_worker_that_asks_is_killed_one_of_those_who_wait_with_a_copy_takes_over() {
-    let line = Line::start("wechat.timeout_ms = 700").await;
+    let line = Line::start("wechat.timeout_ms = 2000").await;
     let tap = line.tap([Then::HangBefore.into()]);
     let mut asking = line.worker_stopped_at(ASKING, &tap).await;
     let _waiting = [line.worker(), line.worker()];
@@ -37,7 +37,7 @@ async fn when_the_worker_that_asks_is_killed_one_of_those_who_wait_with_a_copy_t
     assert_eq!(line.asked(&tap).asked, 2, "one of them, once");
     let finished_at = line.result(&tap).await["finished_at"].as_u64().expect("a time");
     let took = Duration::from_millis(finished_at - killed_at);
-    assert!(took < Duration::from_millis(2200 + 1500), "a lease and a bit: {took:?}");
+    assert!(took < Duration::from_millis(3500 + 5000), "a lease and a bit: {took:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::support::process::Process;
 use crate::support::program::Site;
 
 /// A stop at once: last words, last acks, the background; on a busy machine. A drain would have 25 s.
-const AT_ONCE: Duration = Duration::from_secs(6);
+const AT_ONCE: Duration = Duration::from_secs(15);
 
 fn ends_at_once(worker: &mut Process) -> Option<i32> {
     worker.end_within(AT_ONCE).and_then(|status| status.code())
@@ -54,7 +54,7 @@ async fn a_worker_with_nothing_in_hand_ends_with_0_at_either_signal() {
 async fn a_second_signal_while_redis_is_away_ends_with_3_at_once() {
     let line = Line::start("").await;
     let mut worker = line.worker();
-    let tap = line.tap([Step::normal().late_ms(300)]);
+    let tap = line.tap([Step::normal().late_ms(1500)]);
     line.publish(&tap).await;
     eventually("it is asked", async || line.calls() == 1).await;
     line.servers.redis.kill();

@@ -17,14 +17,14 @@ use crate::support::program::{Servers, Site, get, post};
 #[tokio::test]
 async fn a_worker_that_was_frozen_while_wechat_answered_hears_the_answer_all_the_same() {
     let servers = Servers::start();
-    let settings = format!("wechat.timeout_ms = 1000\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"");
+    let settings = format!("wechat.timeout_ms = 3000\n[[apps]]\nappid = \"{APP}\"\nsecret = \"{SECRET}\"");
     let site = Site::with(&servers.settings(&settings));
     let _simulator = site.simulator();
     let mut worker = site.worker();
     let publisher = Publisher::connect(servers.vhost.url()).await;
     let sim = format!("{}/sim", servers.simulator_url());
     let asked = async || get(&format!("{sim}/asked?codes=false")).await["phone"]["calls"].as_u64().unwrap_or(0);
-    let late = json!({"appid": APP, "count": 20, "script": [{"delay_ms": 500}]});
+    let late = json!({"appid": APP, "count": 20, "script": [{"delay_ms": 2000}]});
     let taps = post(&format!("{sim}/codes"), &late).await;
     let mut keys = Vec::new();
     for tap in taps.as_array().expect("a list") {
@@ -34,7 +34,7 @@ async fn a_worker_that_was_frozen_while_wechat_answered_hears_the_answer_all_the
     }
     eventually("all are being asked", async || asked().await == 20).await;
     worker.freeze();
-    sleep(Duration::from_millis(1500)).await;
+    sleep(Duration::from_millis(3500)).await;
     worker.thaw();
     for key in keys {
         eventually("it has a result", async || servers.redis.get(&key).is_some()).await;
@@ -53,7 +53,7 @@ struct TakenOver {
 
 impl TakenOver {
     async fn at(step: &str, script: &[Step]) -> Self {
-        let line = Line::start("wechat.timeout_ms = 700").await;
+        let line = Line::start("wechat.timeout_ms = 2500").await;
         let tap = line.tap(script.iter().cloned());
         let frozen = line.worker_stopped_at(step, &tap).await;
         line.broker().close_connections(&line.servers.vhost);
@@ -110,7 +110,7 @@ async fn woken_just_before_it_asks_a_worker_asks_in_vain_and_replaces_nothing() 
 
 #[tokio::test]
 async fn woken_while_wechat_answers_a_worker_hears_the_number_and_ends_the_doubt() {
-    let login = TakenOver::at(ASKING, &[Step::normal().late_ms(400)]).await;
+    let login = TakenOver::at(ASKING, &[Step::normal().late_ms(1500)]).await;
     login.ends_as("in_doubt", 2).await;
     login.once_woken("succeeded", 1, 2).await;
 }
@@ -124,7 +124,7 @@ async fn woken_with_wechats_answer_in_hand_a_worker_brings_the_number_and_ends_t
 
 #[tokio::test]
 async fn woken_while_another_worker_asks_a_worker_brings_the_number_and_keeps_it() {
-    let login = TakenOver::at("Answered", &[Step::normal(), Step::errcode(40029).late_ms(500)]).await;
+    let login = TakenOver::at("Answered", &[Step::normal(), Step::errcode(40029).late_ms(1800)]).await;
     eventually("the other one asks", async || login.line.asked(&login.tap).asked == 2).await;
     login.once_woken("succeeded", 1, 2).await;
 }

@@ -54,7 +54,8 @@ async fn whatever_waits_a_worker_holds_no_more_than_it_may_have_in_hand() {
 async fn a_queue_that_is_full_is_told_with_503_and_whatever_was_accepted_has_its_result() {
     let plan = Plan { slots: 4, max_length: 40, ..Plan::on(Ground::RabbitAndRedis) };
     let fleet = plan.start().await;
-    fleet.simulator.set_latency(50, 0);
+    // Hardly anything is worked off while they come.
+    fleet.simulator.set_latency(2000, 0);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let submit = async |code: String| {
         let post = client.post(format!("{}/v1/logins", fleet.url)).header("content-type", "application/json");
@@ -75,6 +76,7 @@ async fn a_queue_that_is_full_is_told_with_503_and_whatever_was_accepted_has_its
             }
         }
     }
+    fleet.simulator.set_latency(5, 0);
     assert!(accepted.len() >= 40 && refused.len() >= 100, "{} and {}", accepted.len(), refused.len());
     // RabbitMQ takes more when a fifth of its bound is free again.
     let again = refused.pop().expect("some were refused");

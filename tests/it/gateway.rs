@@ -161,6 +161,7 @@ async fn a_code_that_could_not_be_published_can_be_submitted_again() {
     Broker::shared().set_max_length(fleet.vhost(), "nothing-matches-this", 1);
     let publisher = crate::support::amqp::Publisher::connect(fleet.vhost().url()).await;
     publisher.purge("quicklogin.logins").await;
+    eventually("there is room again", async || caller.submit(&body).await.0 == StatusCode::ACCEPTED).await;
     let again = caller.accepted(&body).await;
     assert_eq!(refused["request_id"], again, "under the id that it was given first");
     assert!(publisher.get("quicklogin.logins").await.is_some(), "and now it is published");
@@ -170,7 +171,7 @@ async fn a_code_that_could_not_be_published_can_be_submitted_again() {
 async fn a_waiting_caller_is_answered_as_soon_as_the_result_is_there() {
     let fleet = real().await;
     let caller = Caller::of(&fleet);
-    let tap = fleet.tap_with(&Mint::of(APP).script([Step::normal().late_ms(400)]));
+    let tap = fleet.tap_with(&Mint::of(APP).script([Step::normal().late_ms(2500)]));
     let request_id = caller.accepted(&json!({"code": tap.code})).await;
     let path = format!("/v1/logins/{request_id}");
     let not_yet = caller.get(&path).await;
@@ -194,7 +195,7 @@ async fn a_caller_waits_no_longer_than_it_said() {
     let (status, _) = answer(caller.get(&format!("/v1/logins/{request_id}?wait=1")).await).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     let took = began.elapsed();
-    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]
@@ -202,7 +203,7 @@ async fn too_many_callers_that_wait_are_told_so() {
     let fleet = Plan { workers: 0, max_waiting: 2, ..Plan::on(Ground::Embedded) }.start().await;
     let caller = Caller::of(&fleet);
     let request_id = caller.accepted(&json!({"code": fleet.tap().code})).await;
-    let path = format!("/v1/logins/{request_id}?wait=3");
+    let path = format!("/v1/logins/{request_id}?wait=6");
     let too_many = async {
         eventually("two wait", async || fleet.meters.render().contains("polls_waiting 2")).await;
         caller.get(&path).await
@@ -346,7 +347,7 @@ async fn a_stopping_gateway_answers_those_who_wait_and_takes_no_more() {
     fleet.stop_gateway();
     let answered = waiting.await.expect("no panic").expect("an answer");
     assert_eq!(answered.status(), StatusCode::ACCEPTED);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    let late = Client::new().get(format!("{}/livez", fleet.url)).send().await;
-    assert!(late.is_err(), "nobody listens any more");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let late = async || Client::new().get(format!("{}/livez", fleet.url)).send().await;
+    eventually("nobody listens any more", async || late().await.is_err()).await;
 }

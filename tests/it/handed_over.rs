@@ -39,7 +39,7 @@ async fn hand_over_of(fleet: &Fleet, id: &RequestId, owner: &str, body: &Value) 
 #[tokio::test]
 async fn answers_held_at_a_hard_stop_while_redis_is_away_are_written_by_another_worker() {
     let mut fleet = Plan { durable_store: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
-    let [good, dead] = [Step::normal(), Step::errcode(40029)].map(|step| Mint::of(APP).script([step.late_ms(500)]));
+    let [good, dead] = [Step::normal(), Step::errcode(40029)].map(|step| Mint::of(APP).script([step.late_ms(2500)]));
     let taps: Vec<_> = (0..10).map(|n| fleet.tap_with(if n < 5 { &good } else { &dead })).collect();
     let requests: Vec<_> = taps.iter().map(|tap| request(&tap.code)).collect();
     for request in &requests {

@@ -17,8 +17,11 @@ use crate::support::process::free_port;
 use crate::support::program::{LISTENING, Site};
 use crate::support::road::Road;
 
+/// What a busy machine adds to a time.
+const SLACK: Duration = Duration::from_millis(1500);
+
 fn with_hosts(wechat_hosts: usize) -> Plan {
-    Plan { wechat_hosts, ..Plan::on(Ground::Embedded) }
+    Plan { wechat_hosts, call_timeout: Duration::from_secs(2), ..Plan::on(Ground::Embedded) }
 }
 
 /// A code whose button does this becomes its number, by asking so often.
@@ -198,12 +201,12 @@ async fn a_host_that_swallows_connections_is_waited_for_by_one_call_and_then_by_
 
 #[tokio::test]
 async fn a_call_ends_in_its_time_however_many_hosts_are_dead_and_is_surely_unsent() {
-    let timeout = Duration::from_millis(1600);
+    let timeout = Duration::from_millis(3200);
     for (connect_ms, swallowing, waits) in [
-        (400, [true, true, true], 3),
-        (1200, [true, true, true], 1),
-        (400, [false, true, false], 1),
-        (400, [false; 3], 0),
+        (800, [true, true, true], 3),
+        (2400, [true, true, true], 1),
+        (800, [false, true, false], 1),
+        (800, [false; 3], 0),
     ] {
         let connect_timeout = Duration::from_millis(connect_ms);
         let street = Street::of(3, connect_timeout, timeout).await;
@@ -213,14 +216,16 @@ async fn a_call_ends_in_its_time_however_many_hosts_are_dead_and_is_surely_unsen
         for _ in 0..2 {
             let (heard, took) = call(&street.client).await;
             assert!(matches!(heard, Err(Fault::Unreachable(_))), "{swallowing:?}: {heard:?}");
-            assert!(took >= connect_timeout * waits && took < timeout, "{swallowing:?}: {took:?} for {waits} waits");
+            // One wait more of the longer ones would be longer than that.
+            let at_most = timeout + SLACK;
+            assert!(took >= connect_timeout * waits && took < at_most, "{swallowing:?}: {took:?} for {waits} waits");
         }
     }
 }
 
 #[tokio::test]
 async fn what_one_host_took_of_a_calls_time_the_next_has_less() {
-    let (connect_timeout, timeout) = (Duration::from_millis(1000), Duration::from_millis(2500));
+    let (connect_timeout, timeout) = (Duration::from_millis(2000), Duration::from_millis(5000));
     let street = Street::of(3, connect_timeout, timeout).await;
     street.roads[0].vanish().await;
     street.roads[1].fall_silent().await;

@@ -22,7 +22,7 @@ use crate::support::program::Site;
 /// As long as WeChat's own connections may be idle.
 const WECHATS_IDLE: Duration = Duration::from_secs(20);
 /// What a busy machine adds to a time.
-const SLACK: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_secs(4);
 
 /// Who vouches for certificates of this machine.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -114,16 +114,16 @@ async fn logins_go_over_tls_and_shake_hands_about_once_for_each_slot() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_wechat_has_closed_is_made_again_where_its_session_left_off() {
-    let wechat = Secured::start(Duration::from_millis(200)).await;
+    let wechat = Secured::start(Duration::from_secs(4)).await;
     let _worker = wechat.worker(&[]);
-    for _ in 0..5 {
+    for _ in 0..3 {
         let tap = wechat.line.tap([]);
         wechat.line.publish(&tap).await;
         assert_eq!(wechat.line.outcome(&tap).await, ("succeeded".to_owned(), 1));
         assert_eq!(wechat.line.asked(&tap).asked, 1);
         wechat.no_connection_is_left().await;
     }
-    assert_eq!(wechat.asked().handshakes, Handshakes { full: 1, resumed: 4, failed: 0 });
+    assert_eq!(wechat.asked().handshakes, Handshakes { full: 1, resumed: 2, failed: 0 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, request};
 
 /// What a call of WeChat's takes in these tests.
-const CALL: Duration = Duration::from_millis(100);
+const CALL: Duration = Duration::from_millis(300);
 
 pub(crate) fn dead() -> LoginRequest {
     LoginRequest { issued_at: Some(clock::now_ms() - 3_600_000), ..request("0123456789abcdef") }
@@ -61,8 +61,9 @@ async fn a_backlog_of_dead_logins_is_cleared_at_tens_of_times_the_speed_of_askin
 
 #[tokio::test]
 async fn dead_logins_need_no_slot_of_those_that_are_asked() {
-    let fleet = Plan { slots: 1, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
-    let late = Mint::of(APP).script([Step::normal().late_ms(1000)]);
+    let call_timeout = Duration::from_secs(20);
+    let fleet = Plan { slots: 1, call_timeout, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let late = Mint::of(APP).script([Step::normal().late_ms(7000)]);
     let slow = request(&fleet.tap_with(&late).code);
     fleet.publish(&slow).await;
     eventually("it is asked", async || fleet.asked_for_phones() == 1).await;
@@ -184,11 +185,11 @@ async fn in_a_burst_of_ten_times_too_many_as_many_are_served_in_time_as_can_be_i
 #[tokio::test]
 async fn a_login_with_little_time_is_asked_where_nobody_else_is() {
     let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
-    fleet.simulator.set_latency(300, 0);
+    fleet.simulator.set_latency(1500, 0);
     for _ in 0..3 {
         assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     }
-    let hurried = LoginRequest { deadline: Some(clock::now_ms() + 200), ..request(&fleet.tap().code) };
+    let hurried = LoginRequest { deadline: Some(clock::now_ms() + 1200), ..request(&fleet.tap().code) };
     fleet.publish(&hurried).await;
     assert_eq!(fleet.result(&hurried.request_id).await.attempts, 1);
 }

@@ -18,7 +18,7 @@ struct Panicked {
 
 impl Panicked {
     async fn at(step: &str) -> Self {
-        let line = Line::start("wechat.timeout_ms = 2000").await;
+        let line = Line::start("").await;
         let (worker, ops) = line.worker_with_ops(&[("QUICKLOGIN_PANIC_AT", step)]);
         let taps = line.taps(LOGINS, &[Step::normal().late_ms(300)]);
         line.publish_all(&taps).await;

@@ -163,9 +163,9 @@ promises! {
     async fn a_claim_is_one_workers_until_it_runs_out(on: Ground) {
         let fleet = ground(on).await;
         let store = fleet.store.clone();
-        let first = mine(&store, "r", Duration::from_millis(400)).await;
+        let first = mine(&store, "r", Duration::from_secs(2)).await;
         assert_eq!((first.asked, first.unheard), (0, false));
-        assert!(matches!(claim(&store, "r", LEASE).await, Claim::Held { left } if left <= Duration::from_millis(400)));
+        assert!(matches!(claim(&store, "r", LEASE).await, Claim::Held { left } if left <= Duration::from_secs(2)));
         let second = mine_soon(&store, "r", LEASE).await;
         assert_eq!((second.asked, second.unheard), (1, true), "the first may have asked and missed the answer");
         assert!(!store.extend(&id("r"), &first, 2, LEASE).await.expect("the store answers"));
@@ -261,7 +261,7 @@ promises! {
         let fleet = ground(on).await;
         let store = fleet.store.clone();
         let claimed = mine(&store, "r", LEASE).await;
-        let brief = FinishedResult { ttl: Duration::from_millis(200), ..finished("brief", true) };
+        let brief = FinishedResult { ttl: Duration::from_secs(2), ..finished("brief", true) };
         store.record(&id("r"), &claimed, &brief).await.expect("the store answers");
         assert!(stored(&store, "r").await.is_some());
         eventually("the result is gone", async || stored(&store, "r").await.is_none()).await;
@@ -286,9 +286,9 @@ promises! {
         let store = fleet.store.clone();
         let app = app_id(APP);
         assert_eq!(store.shared_token(&app).await, Ok(SharedState::default()));
-        assert_eq!(store.lead_refresh(&app, "one", Duration::from_millis(200)).await, Ok(true));
+        assert_eq!(store.lead_refresh(&app, "one", Duration::from_secs(2)).await, Ok(true));
         assert_eq!(store.lead_refresh(&app, "two", LEASE).await, Ok(false));
-        assert_eq!(store.lead_refresh(&app, "one", Duration::from_millis(300)).await, Ok(true), "a leader goes on leading");
+        assert_eq!(store.lead_refresh(&app, "one", Duration::from_secs(2)).await, Ok(true), "a leader goes on leading");
         eventually("the lead runs out", async || store.lead_refresh(&app, "two", LEASE).await == Ok(true)).await;
         assert_eq!(store.share_token(&app, "one", &token("overtaken"), None).await, Ok(false));
         assert_eq!(store.shared_token(&app).await, Ok(SharedState::default()));
@@ -374,7 +374,9 @@ promises! {
         let request = request(&tap.code);
         fleet.publish(&request).await;
         eventually("it was throttled once", async || {
-            fleet.meters.render().contains("quicklogin_answers_total{answer=\"refused\"} 1")
+            // Or twice already, where this looks late.
+            let text = fleet.meters.render();
+            [1, 2].iter().any(|times| text.contains(&format!("quicklogin_answers_total{{answer=\"refused\"}} {times}\n")))
         })
         .await;
         fleet.stop_worker_hard().await;

@@ -17,6 +17,12 @@ fn real() -> Plan {
     Plan { limits: Limits { patience: Duration::from_millis(1200), ..plan.limits }, ..plan }
 }
 
+/// For what is to succeed, or to be told, before the patience ends.
+fn patient() -> Plan {
+    let plan = Plan::on(Ground::RabbitAndRedis);
+    Plan { limits: Limits { patience: Duration::from_secs(10), ..plan.limits }, ..plan }
+}
+
 fn scripted(steps: impl IntoIterator<Item = Step>) -> Mint {
     Mint::of(APP).script(steps)
 }
@@ -112,7 +118,7 @@ async fn an_amqp_timestamp_of_0_says_nothing() {
 
 #[tokio::test]
 async fn invalid_code_when_every_attempt_was_answered() {
-    let fleet = real().start().await;
+    let fleet = patient().start().await;
     let tap = fleet.tap();
     assert_eq!(fleet.login(&tap.code).await.outcome.as_str(), "succeeded");
     let told = (Reason::InvalidCode, Advice::NewCode, Some(40029));
@@ -124,21 +130,22 @@ async fn invalid_code_when_every_attempt_was_answered() {
 
 #[tokio::test]
 async fn in_doubt_after_an_answer_that_was_never_heard() {
-    let fleet = real().start().await;
+    let fleet = patient().start().await;
     for lost in [Then::CutAfter, Then::CutInBody] {
         let told = fails(&fleet, &scripted([lost.into()])).await;
         assert_eq!(told, (Reason::InDoubt, Advice::NewCode, Some(40029), 2));
     }
-    let silent = Plan { call_timeout: Duration::from_millis(300), ..real() }.start().await;
+    let silent = Plan { call_timeout: Duration::from_millis(1000), ..patient() }.start().await;
     let told = fails(&silent, &scripted([Then::HangAfter.into()])).await;
     assert_eq!(told, (Reason::InDoubt, Advice::NewCode, Some(40029), 2));
+    let silent = Plan { call_timeout: Duration::from_millis(300), ..real() }.start().await;
     let for_ever = fails(&silent, &always(&Then::HangBefore.into())).await;
     assert_eq!((for_ever.0, for_ever.1, for_ever.2), (Reason::InDoubt, Advice::NewCode, None));
 }
 
 #[tokio::test]
 async fn a_connection_cut_before_the_code_was_taken_costs_nothing() {
-    let fleet = real().start().await;
+    let fleet = patient().start().await;
     let tap = fleet.tap_with(&scripted([Then::CutBefore.into(), Step::http(502, "bad gateway")]));
     let result = fleet.login(&tap.code).await;
     assert_eq!((result.outcome.as_str(), result.attempts), ("succeeded", 3));
@@ -328,10 +335,10 @@ async fn while_wechat_hangs_one_login_asks_for_all_and_the_codes_of_the_others_s
         fleet.publish(request).await;
     }
     eventually("several have probed", async || fleet.asked_for_phones() >= asked + 4).await;
-    let probes = fleet.asked_for_phones() - asked;
-    assert!(probes <= 5, "one at a time: {probes}");
-    assert!(began.elapsed() > Duration::from_millis(1000), "each half a second and a pause: {:?}", began.elapsed());
     fleet.simulator.clear_moods();
+    let (probes, took) = (fleet.asked_for_phones() - asked, began.elapsed());
+    let one_at_a_time = took.as_millis() as u64 / 500 + 2;
+    assert!(probes <= one_at_a_time, "each half a second and a pause: {probes} in {took:?}");
     let mut succeeded = 0;
     for request in &later {
         let outcome = fleet.result(&request.request_id).await.outcome;

@@ -164,7 +164,7 @@ async fn a_dial_that_nobody_waits_for_any_more_is_hung_up() {
         let mut heard = vec![0; b"AMQP".len()];
         peer.read_exact(&mut heard).await.expect("it says what it speaks");
         stop.cancel();
-        let hung_up = tokio::time::timeout(Duration::from_secs(2), peer.read_to_end(&mut heard)).await;
+        let hung_up = tokio::time::timeout(Duration::from_secs(4), peer.read_to_end(&mut heard)).await;
         hung_up.expect("long before the dial's own bound").expect("hung up in order");
         assert!(heard.starts_with(b"AMQP"));
     }
@@ -174,6 +174,8 @@ async fn a_dial_that_nobody_waits_for_any_more_is_hung_up() {
 async fn a_store_that_stalls_over_a_claim_does_not_lock_the_worker_out_or_cast_doubt() {
     let fleet = fleet().await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    // A call's time and a bit.
+    let lease = Duration::from_millis(6500);
     // The claim times out here, and is carried out all the same when the store goes on.
     fleet.redis().freeze();
     let dead = fleet.tap_with(&Mint::of(APP).script([Step::errcode(40029)]));
@@ -187,27 +189,27 @@ async fn a_store_that_stalls_over_a_claim_does_not_lock_the_worker_out_or_cast_d
     let told = [fleet.result(&requests[0].request_id).await, fleet.result(&requests[1].request_id).await];
     assert_eq!(told.each_ref().map(|result| result.outcome.as_str()), ["invalid_code", "succeeded"]);
     assert_eq!(told.each_ref().map(|result| result.attempts), [1, 1]);
-    assert!(began.elapsed() < Duration::from_secs(4), "no lease had to run out: {:?}", began.elapsed());
+    assert!(began.elapsed() < lease, "no lease had to run out: {:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn patience_does_not_end_while_the_store_is_away() {
     let plan = Plan { durable_store: true, ..Plan::on(Ground::RabbitAndRedis) };
-    let limits = Limits { patience: Duration::from_millis(1500), ..plan.limits };
+    let limits = Limits { patience: Duration::from_secs(3), ..plan.limits };
     let fleet = Plan { limits, ..plan }.start().await;
     let tap = fleet.tap_with(&Mint::of(APP).script([Step::errcode(-1), Step::errcode(-1)]));
     let request = request(&tap.code);
     fleet.publish(&request).await;
     eventually("it was asked", async || fleet.simulator.asked_of(&tap.code).asked >= 1).await;
     fleet.redis().freeze();
-    sleep(Duration::from_secs(4)).await;
+    sleep(Duration::from_secs(5)).await;
     fleet.redis().thaw();
     assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
 }
 
 #[tokio::test]
 async fn a_worker_remembers_an_answer_it_missed_when_the_store_forgets() {
-    let plan = Plan { call_timeout: Duration::from_millis(400), ..Plan::on(Ground::RabbitAndRedis) };
+    let plan = Plan { call_timeout: Duration::from_millis(1500), ..Plan::on(Ground::RabbitAndRedis) };
     let fleet = plan.start().await;
     let tap = fleet.tap_with(&Mint::of(APP).script([Then::HangAfter.into()]));
     let request = request(&tap.code);

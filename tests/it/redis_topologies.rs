@@ -10,7 +10,7 @@ use quicklogin::login::{LoginRequest, Outcome, RequestId};
 use quicklogin::simulator::{Mint, Minted, Step};
 use quicklogin::store::{Claim, FinishedResult, Recorded};
 use quicklogin::worker::Limits;
-use tokio::task::spawn_blocking;
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, eventually, id, request, settings_at};
@@ -18,7 +18,7 @@ use crate::support::program::status;
 use crate::support::topologies::{Cluster, MASTER, Replicated, slot_of};
 
 /// From the end of a master to writing again, on a busy machine: sentinels and clusters themselves take some two seconds.
-const RECOVERED: Duration = Duration::from_secs(12);
+const RECOVERED: Duration = Duration::from_secs(40);
 const LEASE: Duration = Duration::from_secs(5);
 
 async fn fleet_on(url: &str, workers: usize) -> Fleet {
@@ -102,11 +102,11 @@ async fn a_master_that_is_killed_is_replaced_and_no_login_is_lost() {
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_by_hand_is_followed() {
     let redis = started(Replicated::start).await;
     let fleet = fleet_on(&redis.url(), 2).await;
-    all_succeed_through(&fleet, ALL, async { redis.fail_over() }).await;
+    all_succeed_through(&fleet, ALL, async { block_in_place(|| redis.fail_over()) }).await;
     eventually("the old master is a replica", async || redis.master.cli(&["ROLE"]).starts_with("slave")).await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
 }
@@ -135,11 +135,11 @@ async fn a_master_demoted_behind_the_sentinels_backs_is_left_until_it_is_one_aga
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replaced_master_that_has_not_heard_of_it_is_left() {
     let redis = started(Replicated::start_with_a_deaf_master).await;
     let fleet = fleet_on(&redis.url(), 1).await;
-    redis.fail_over();
+    block_in_place(|| redis.fail_over());
     eventually("the replica is a master too", async || redis.replica.cli(&["ROLE"]).starts_with("master")).await;
     let fleet_writes_to_the_new = async || {
         let claimed = fleet.store.claim(&RequestId::generate(), "o", LEASE, LEASE).await;
@@ -230,7 +230,7 @@ async fn only_the_slots_of_a_node_that_is_away_wait_for_it() {
         let one = std::slice::from_ref(&request.request_id);
         let asked = Instant::now();
         fleet.store.results(one).await.expect_err("it is away");
-        assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         assert_eq!(fleet.simulator.asked_of(&tap.code).asked, 0, "without a claim nobody is asked");
     }
     cluster.nodes[away].restart();

@@ -8,7 +8,7 @@ use crate::support::fleet::{APP, SECRET, SISTER, eventually};
 use crate::support::process::Process;
 use crate::support::program::{Ended, Servers, Site, app, get, post};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A fleet of processes and a simulator that knows both apps.
 struct Running {

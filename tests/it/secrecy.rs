@@ -31,7 +31,7 @@ async fn send(method: &str, url: &str, body: &Value) -> Value {
 async fn nothing_secret_reaches_a_log_whatever_happens() {
     let servers = Servers::start();
     let more = format!(
-        "log.filter = \"trace\"\ngateway.keys = [\"{KEY}\"]\nlogin.patience_s = 2\nwechat.timeout_ms = 500\n\
+        "log.filter = \"trace\"\ngateway.keys = [\"{KEY}\"]\nlogin.patience_s = 2\nwechat.timeout_ms = 1500\n\
          [[apps]]\nappid = \"{APP}\"\nsecret = \"{APP_SECRET}\""
     );
     let site = Site::with(&servers.settings(&more));

@@ -32,21 +32,22 @@ use self::schedule::Weather;
 /// In the plain suite.
 const SECONDS: u64 = 15;
 const SECONDS_OF_GUSTS: u64 = 12;
+/// A lease is shorter than the longest pause, and a call on a busy machine is still not too long.
+const CALL_MS: u64 = 3000;
 /// Results stay so much longer than the storm.
 const ACCOUNTING: Duration = Duration::from_secs(900);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_in_a_storm() {
     let length = Duration::from_secs(number("QUICKLOGIN_STORM_SECONDS").unwrap_or(SECONDS));
-    let account = storm(Weather::Storm, length, 1500).await;
+    let account = storm(Weather::Storm, length, CALL_MS).await;
     assert_eq!((account.lost, account.dead, account.queued), (0, 0, 0));
     assert!(account.succeeded * 10 > account.confirmed * 8, "a storm, and not the end of the world");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_kills_and_cuts_nothing_is_in_doubt() {
-    // A lease is shorter than the longest pause, and a call on a busy machine is still not too long.
-    let account = storm(Weather::Gusts, Duration::from_secs(SECONDS_OF_GUSTS), 3000).await;
+    let account = storm(Weather::Gusts, Duration::from_secs(SECONDS_OF_GUSTS), CALL_MS).await;
     assert_eq!((account.lost, account.dead, account.queued), (0, 0, 0));
     assert_eq!(account.in_doubt, 0);
 }

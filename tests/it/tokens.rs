@@ -45,33 +45,36 @@ fn all_succeeded(outcomes: &[&str]) {
 async fn every_token_revoked_four_times_under_load_and_nothing_fails() {
     let fleet = Plan { workers: 4, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     let simulator = fleet.simulator.clone();
+    let (mut revoked, calls) = (0, || simulator.asked_without_codes().stable_token.calls);
     let outcomes = steady_load(&fleet, 60, 10, |round| {
-        if round % 12 == 11 && round < 59 {
+        // One that nobody has met yet is not revoked again.
+        if round % 12 == 11 && round < 59 && calls() == 1 + revoked {
             simulator.invalidate_tokens(None).expect("it knows its apps");
+            revoked += 1;
         }
     })
     .await;
     all_succeeded(&outcomes);
-    let asked = fleet.simulator.asked_without_codes();
-    assert_eq!(asked.stable_token.calls, 5, "once at the start, and once after each revocation");
+    assert!(revoked > 0);
+    assert_eq!(calls(), 1 + revoked, "once at the start, and once after each revocation");
 }
 
-/// How many tokens of four seconds, each refreshed after three, there can have been by now.
+/// How many tokens of eight seconds, each refreshed after six, there can have been by now.
 fn at_most_lives(began: Instant) -> u64 {
-    began.elapsed().as_millis() as u64 / 3000 + 2
+    began.elapsed().as_millis() as u64 / 6000 + 2
 }
 
 #[tokio::test]
 async fn a_token_at_the_end_of_its_life_is_replaced_by_one_worker_and_nobody_waits() {
     let fleet = Plan { workers: 3, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
-    let short = AppChange { appid: APP.into(), token_life_s: Some(4), ..Default::default() };
+    let short = AppChange { appid: APP.into(), token_life_s: Some(8), ..Default::default() };
     fleet.simulator.put_app(short).expect("a good change");
     let began = Instant::now();
-    let outcomes = steady_load(&fleet, 180, 4, |_| {}).await;
+    let outcomes = steady_load(&fleet, 340, 3, |_| {}).await;
     all_succeeded(&outcomes);
     let asked = fleet.simulator.asked_without_codes();
     let lives = asked.token_lives.len() as u64;
-    assert!((3..=at_most_lives(began)).contains(&lives), "four seconds each, for some nine seconds: {lives}");
+    assert!((3..=at_most_lives(began)).contains(&lives), "eight seconds each, for some seventeen seconds: {lives}");
     assert!(asked.stable_token.calls <= lives + 2, "{} calls for {lives} lives", asked.stable_token.calls);
     assert_eq!(asked.phone.by_errcode.get(&42001), None, "no login ever met a dead token");
 }
@@ -81,12 +84,12 @@ async fn classic_tokens_are_fetched_by_one_worker_for_each_life_and_nobody_waits
     let fleet = Plan { workers: 3, source: |_, secret| Source::Classic { secret }, ..Plan::on(Ground::RabbitAndRedis) }
         .start()
         .await;
-    let short = AppChange { appid: APP.into(), token_life_s: Some(4), ..Default::default() };
+    let short = AppChange { appid: APP.into(), token_life_s: Some(8), ..Default::default() };
     fleet.simulator.put_app(short).expect("a good change");
     let simulator = fleet.simulator.clone();
     let began = Instant::now();
-    let outcomes = steady_load(&fleet, 180, 4, |round| {
-        if round == 90 {
+    let outcomes = steady_load(&fleet, 340, 3, |round| {
+        if round == 170 {
             simulator.invalidate_tokens(None).expect("it knows its apps");
         }
     })
@@ -133,10 +136,10 @@ async fn a_refused_token_is_not_used_again_while_another_cannot_be_had() {
 
 #[tokio::test]
 async fn a_login_that_has_no_more_time_does_not_end_the_fetch_that_others_wait_for() {
-    let plan = Plan { call_timeout: Duration::from_secs(4), ..Plan::on(Ground::RabbitAndRedis) };
-    let fleet = Plan { limits: Limits { patience: Duration::from_secs(8), ..plan.limits }, ..plan }.start().await;
-    token_mood(&fleet, Step::normal().late_ms(1500), 1);
-    let hasty = LoginRequest { deadline: Some(clock::now_ms() + 500), ..request(&fleet.tap().code) };
+    let plan = Plan { call_timeout: Duration::from_secs(15), ..Plan::on(Ground::RabbitAndRedis) };
+    let fleet = Plan { limits: Limits { patience: Duration::from_secs(20), ..plan.limits }, ..plan }.start().await;
+    token_mood(&fleet, Step::normal().late_ms(6000), 1);
+    let hasty = LoginRequest { deadline: Some(clock::now_ms() + 2500), ..request(&fleet.tap().code) };
     fleet.publish(&hasty).await;
     eventually("it fetches a token", async || fleet.simulator.asked_without_codes().stable_token.calls == 1).await;
     let patient: Vec<_> = (0..5).map(|_| request(&fleet.tap().code)).collect();
@@ -152,8 +155,8 @@ async fn a_login_that_has_no_more_time_does_not_end_the_fetch_that_others_wait_f
 
 #[tokio::test]
 async fn a_login_given_back_while_it_waits_for_a_token_was_never_asked() {
-    let mut fleet = Plan { call_timeout: Duration::from_secs(4), ..Plan::on(Ground::RabbitAndRedis) }.start().await;
-    token_mood(&fleet, Step::normal().late_ms(1000), 1);
+    let mut fleet = Plan { call_timeout: Duration::from_secs(10), ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    token_mood(&fleet, Step::normal().late_ms(3000), 1);
     let tap = fleet.tap_with(&Mint::of(APP).script([Step::errcode(40029)]));
     let request = request(&tap.code);
     fleet.publish(&request).await;
@@ -219,11 +222,13 @@ async fn a_token_that_wechat_refuses_and_gives_again_is_told_and_never_ended_by_
     let fleet = Plan { workers: 2, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
     refuse_good_tokens(&fleet);
+    let began = Instant::now();
     let outcomes = steady_load(&fleet, 40, 10, |_| {}).await;
     assert!(outcomes.iter().all(|outcome| *outcome == "token_unavailable"), "{outcomes:?}");
     let asked = fleet.simulator.asked_without_codes();
     assert_eq!(asked.tokens[APP].forced, 0);
-    assert!(asked.tokens[APP].normal <= 8, "{} calls in two seconds", asked.tokens[APP].normal);
+    let (calls, took) = (asked.tokens[APP].normal, began.elapsed());
+    assert!(calls <= 4 + 2 * took.as_secs().max(2), "{calls} calls in {took:?}");
     let Outcome::Failed(told) = fleet.login(&fleet.tap().code).await.outcome else { panic!("it fails") };
     assert_eq!((told.advice, told.answer.expect("WeChat's refusal").errcode), (Advice::FixSetup, 40001));
     assert!(told.detail.expect("words").contains("gave the same one again"));
@@ -295,6 +300,7 @@ async fn an_app_that_wechat_does_not_serve_is_told_unasked_and_the_others_feel_n
         fleet.result(&request.request_id).await
     };
     stop(48001);
+    let began = Instant::now();
     for _ in 0..30 {
         let Outcome::Failed(told) = login(APP).await.outcome else { panic!("it fails") };
         let errcode = told.answer.expect("WeChat's refusal").errcode;
@@ -303,7 +309,8 @@ async fn an_app_that_wechat_does_not_serve_is_told_unasked_and_the_others_feel_n
         assert_eq!(login(SISTER).await.outcome.as_str(), "succeeded");
     }
     let asked = fleet.simulator.asked_without_codes().phone.by_errcode[&48001];
-    assert!((3..=8).contains(&asked), "three times, and a probe now and then: {asked}");
+    let at_most = 4 + (2.0 * began.elapsed().as_secs_f64() + 1.0).log2() as u64;
+    assert!((3..=at_most).contains(&asked), "three times, and a probe after 0.5, 1, 2 … seconds or more: {asked}");
     fleet.simulator.clear_moods();
     eventually("it is served again", async || login(APP).await.outcome.as_str() == "succeeded").await;
 

@@ -16,8 +16,8 @@ const TOKEN: &str = "92_a+token/that=nobody&must see";
 const CODE: &str = "a-code-that-nobody-must-see";
 const PHONE: &str =
     r#"{"errcode":0,"phone_info":{"phoneNumber":"13800138000","purePhoneNumber":"13800138000","countryCode":"86"}}"#;
-const CONNECT: Duration = Duration::from_millis(300);
-const TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_millis(1500);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Somebody who says the same to everybody, in pieces, and remembers what they were asked. With an empty piece they hang
 /// up.

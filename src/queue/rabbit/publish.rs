@@ -25,6 +25,8 @@ use crate::traceparent::Traceparent;
 const LANES: usize = 128;
 /// A publish waits no longer than this for its lane and for a connection; then it has `BROKER_TIMEOUT`.
 const WAIT_MOST: Duration = Duration::from_secs(2);
+/// Nobody waits for a dead letter, and by any other way it goes without its reason.
+const LETTER_WAITS_MOST: Duration = Duration::from_secs(10);
 
 pub(super) struct Publisher {
     settings: RabbitSettings,
@@ -60,7 +62,8 @@ impl Publisher {
 
     /// Publishes to the dead letters, payload as it came; the properties say why.
     pub(super) async fn publish_dead(&self, body: &[u8], properties: BasicProperties) -> Result<(), PublishFault> {
-        self.publish(Outgoing { exchange: "", routing_key: &self.settings.dead_queue, body, properties }).await
+        let outgoing = Outgoing { exchange: "", routing_key: &self.settings.dead_queue, body, properties };
+        self.publish_within(LETTER_WAITS_MOST, outgoing).await
     }
 
     /// Publishes a result that its worker could not write.
@@ -108,7 +111,12 @@ impl Publisher {
     }
 
     async fn publish(&self, outgoing: Outgoing<'_>) -> Result<(), PublishFault> {
-        let (_lane, link) = in_time(async {
+        self.publish_within(WAIT_MOST, outgoing).await
+    }
+
+    /// Waits so long for its lane and for a connection.
+    async fn publish_within(&self, wait_most: Duration, outgoing: Outgoing<'_>) -> Result<(), PublishFault> {
+        let (_lane, link) = within(wait_most, async {
             let lane = self.lanes.acquire().await.expect("the semaphore is never closed");
             Ok((lane, self.links.current().await?))
         })
@@ -131,7 +139,14 @@ impl Publisher {
 }
 
 async fn in_time<T>(waiting: impl Future<Output = Result<T, PublishFault>>) -> Result<T, PublishFault> {
-    timeout(WAIT_MOST, waiting).await.unwrap_or_else(|_| Err(away("it takes too long to connect, or to publish")))
+    within(WAIT_MOST, waiting).await
+}
+
+async fn within<T>(
+    wait_most: Duration,
+    waiting: impl Future<Output = Result<T, PublishFault>>,
+) -> Result<T, PublishFault> {
+    timeout(wait_most, waiting).await.unwrap_or_else(|_| Err(away("it takes too long to connect, or to publish")))
 }
 
 async fn publish_on(link: &Link, outgoing: Outgoing<'_>) -> lapin::Result<Confirmation> {

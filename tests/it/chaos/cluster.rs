@@ -30,5 +30,6 @@ async fn the_node_that_leads_the_queue_is_killed_and_nothing_that_was_confirmed_
         .through(&fleet, trouble)
         .await
         .all_succeeded();
-    assert_eq!(block_in_place(|| third.queue_depths(fleet.vhost()))[LOGINS].consumers, 3);
+    let consumers = || block_in_place(|| third.queue_depths(fleet.vhost())).get(LOGINS).map(|queue| queue.consumers);
+    eventually("all workers consume it", async || consumers() == Some(3)).await;
 }

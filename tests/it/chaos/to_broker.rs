@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use quicklogin::queue::Settlement;
-use quicklogin::simulator::{Mint, Step};
+use quicklogin::traceparent::Traceparent;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::fleet::{APP, Fleet, Ground, Plan, Roads, SOON, eventually, request};
+use crate::support::fleet::{Fleet, Ground, Plan, Roads, SOON, eventually, request};
 use crate::support::logins::Load;
 use crate::support::rabbit::Broker;
 use crate::support::road::{Road, Way};
@@ -40,7 +40,12 @@ async fn all_succeed_when(happens: impl AsyncFn(&Road), times: u32) {
 
 /// For one login more: on a busy machine all others may have gone by before anything happened.
 async fn connections_are_made_again(fleet: &Fleet, road: &Road, before: usize) {
-    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    let login = request(&fleet.tap().code);
+    eventually("the queue is there again", async || {
+        fleet.queue.publish(&login, &Traceparent::generate()).await.is_ok()
+    })
+    .await;
+    assert_eq!(fleet.result(&login.request_id).await.outcome.as_str(), "succeeded");
     eventually("connections are made again", async || road.taken() > before).await;
 }
 
@@ -68,21 +73,22 @@ async fn a_network_to_rabbitmq_that_is_slow_and_cuts_everything_into_pieces_lose
 /// Acks that are lost on the way are not told of, and each login comes again.
 #[tokio::test]
 async fn a_worker_whose_acks_are_lost_acks_again_without_asking_wechat_or_redis() {
-    let fleet =
-        Plan { heartbeat_s: None, workers: 1, by_roads: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
-    let slow = Mint::of(APP).script([Step::normal().late_ms(500)]);
-    let requests: Vec<_> = (0..20).map(|_| request(&fleet.tap_with(&slow).code)).collect();
+    let fleet = Plan { by_roads: true, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let depths = || Broker::shared().queue_depths(fleet.vhost());
+    let consumers = |queue: &str| depths().get(queue).map_or(0, |queue| queue.consumers);
+    let consumes = async || ["quicklogin.logins", "quicklogin.results"].iter().all(|queue| consumers(queue) == 1);
+    eventually("it consumes", consumes).await;
+    let road = fleet.roads.consuming();
+    road.swallow(Way::There);
+    let requests: Vec<_> = (0..20).map(|_| request(&fleet.tap().code)).collect();
     for request in &requests {
         fleet.publish(request).await;
     }
-    eventually("all are being asked", async || fleet.asked_for_phones() == 20).await;
-    let road = fleet.roads.consuming();
-    road.swallow(Way::There);
     for request in &requests {
         assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");
         fleet.redis().cli(&["DEL", &format!("quicklogin:result:{{{}}}", request.request_id)]);
     }
-    let logins = || Broker::shared().queue_depths(fleet.vhost())["quicklogin.logins"];
+    let logins = || depths()["quicklogin.logins"];
     assert_eq!(logins().unacked, 20, "no ack has come");
     fleet.redis().freeze();
     road.mend();

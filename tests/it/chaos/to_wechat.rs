@@ -6,14 +6,23 @@ use std::time::Duration;
 use quicklogin::worker::Limits;
 use tokio::time::sleep;
 
-use crate::support::fleet::{Fleet, Ground, Plan};
-use crate::support::logins::{Account, Load};
+use crate::support::fleet::{Fleet, Ground, Plan, eventually};
+use crate::support::logins::{Account, Load, until_one_is_asked_again};
 use crate::support::road::{Road, Way};
 
 async fn fleet() -> Fleet {
+    plan().start().await
+}
+
+/// One that soon gives up what trickles.
+async fn hasty_fleet() -> Fleet {
+    Plan { call_timeout: Duration::from_millis(1500), ..plan() }.start().await
+}
+
+fn plan() -> Plan {
     let plan = Plan::on(Ground::RabbitAndRedis);
     let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
-    Plan { workers: 2, by_roads: true, limits, ..plan }.start().await
+    Plan { workers: 2, by_roads: true, limits, ..plan }
 }
 
 fn road(fleet: &Fleet) -> &Road {
@@ -57,7 +66,9 @@ async fn a_wechat_that_refuses_connections_for_a_while_is_asked_once_for_each_co
 async fn answers_of_wechats_that_are_cut_or_reset_on_the_way_are_in_doubt_and_no_others() {
     for ends in [Road::cut as fn(&Road), Road::reset] {
         let fleet = fleet().await;
-        let account = Load::default().through(&fleet, async || ends(road(&fleet))).await;
+        let round = Duration::from_millis(300);
+        let trouble = async || until_one_is_asked_again(&fleet, round, || ends(road(&fleet))).await;
+        let account = Load::default().through(&fleet, trouble).await;
         only_the_unheard_are_in_doubt(&account);
     }
 }
@@ -69,6 +80,7 @@ async fn answers_of_wechats_that_are_swallowed_are_in_doubt_and_calls_that_are_s
         let road = road(&fleet);
         let trouble = async || {
             road.swallow(way);
+            eventually("something is lost", async || road.lost() > 0).await;
             sleep(Duration::from_millis(700)).await;
             road.mend();
         };
@@ -83,14 +95,17 @@ async fn answers_of_wechats_that_are_swallowed_are_in_doubt_and_calls_that_are_s
 
 #[tokio::test]
 async fn a_wechat_whose_answers_trickle_longer_than_a_call_may_last_is_in_doubt_and_others_succeed() {
-    let fleet = fleet().await;
+    let fleet = hasty_fleet().await;
     let road = road(&fleet);
     let trouble = async || {
+        let asked = fleet.asked_for_phones();
+        eventually("one more is being asked", async || fleet.asked_for_phones() > asked).await;
         // An answer has some hundred bytes.
         road.narrow(100);
-        sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_millis(1000)).await;
         road.mend();
     };
-    let account = Load::default().through(&fleet, trouble).await;
+    let load = Load { over: Duration::from_secs(4), wechat_takes_ms: 500, ..Load::default() };
+    let account = load.through(&fleet, trouble).await;
     only_the_unheard_are_in_doubt(&account);
 }

@@ -24,7 +24,7 @@ use crate::support::program::status_of;
 /// After the last deadline: a lease that has to run out, and a result to be written.
 const AFTER_THE_DEADLINE: Duration = Duration::from_secs(10);
 /// What is left in the queues is on its way to its ack; a worker that was cut off connects again.
-const WELL_WITHIN: Duration = Duration::from_secs(20);
+const WELL_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// So many of those that succeeded are asked for once more.
 const ONCE_MORE: usize = 300;

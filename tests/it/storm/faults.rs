@@ -16,7 +16,7 @@ use crate::support::process::Process;
 use crate::support::program::post;
 
 /// From SIGTERM to the end: the drain, the last words, the last acks, the background.
-const DRAINED_WITHIN: Duration = Duration::from_secs(12);
+const DRAINED_WITHIN: Duration = Duration::from_secs(25);
 
 /// A fault that has happened.
 pub(super) struct Happened {

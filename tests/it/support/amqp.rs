@@ -151,7 +151,7 @@ fn outcome(confirmation: &Confirmation) -> Outcome {
 
 /// lapin waits for ever for a broker that is silent; a test must not.
 async fn bounded<T, E: Debug>(what: &str, call: impl Future<Output = Result<T, E>>) -> T {
-    let answered = timeout(Duration::from_secs(20), call).await;
-    let answered = answered.unwrap_or_else(|_| panic!("RabbitMQ did not answer {what} within 20 s"));
+    let answered = timeout(Duration::from_secs(60), call).await;
+    let answered = answered.unwrap_or_else(|_| panic!("RabbitMQ did not answer {what} within 60 s"));
     answered.unwrap_or_else(|error| panic!("RabbitMQ answered {what} with {error:?}"))
 }

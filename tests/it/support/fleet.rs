@@ -29,6 +29,7 @@ use quicklogin::worker::{self, Limits, Stop, Worker};
 
 pub(crate) use self::roads::Roads;
 use self::roads::Who;
+use crate::support::process::free_port;
 use crate::support::rabbit::{Broker, Vhost};
 use crate::support::redis::Redis;
 use crate::support::road::Road;
@@ -40,7 +41,7 @@ pub(crate) const APP: &str = "wx0123456789abcdef";
 pub(crate) const SISTER: &str = "wxfedcba9876543210";
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// Whatever must happen happens in this time, on a busy machine too.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// What a fleet stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub(crate) struct Plan {
     /// Where an app's token comes from.
     pub(crate) source: fn(&AppId, KeptSecret) -> Source,
     pub(crate) limits: Limits,
-    /// Bound on a call of WeChat's.
+    /// Bound on a call of WeChat's; unless told otherwise, one that only a call without an answer reaches.
     pub(crate) call_timeout: Duration,
     pub(crate) keys: Vec<&'static str>,
     /// The platforms that WeChat pushes to.
@@ -106,7 +107,7 @@ impl Plan {
                 patience: Duration::from_secs(3),
                 result_ttl: Duration::from_secs(600),
             },
-            call_timeout: Duration::from_millis(1500),
+            call_timeout: Duration::from_secs(5),
             keys: vec![],
             platforms: vec![],
             max_waiting: 1000,
@@ -165,13 +166,14 @@ impl Fleet {
             simulator.put_app(AppChange::new(*appid, *secret)).expect("a good app");
         }
         let (stop, tracker) = (Stop::default(), TaskTracker::new());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("it listens");
-        if plan.wechat_unreachable {
-            drop(listener);
+        let address = if plan.wechat_unreachable {
+            (Ipv4Addr::LOCALHOST, free_port()).into()
         } else {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+            let address = listener.local_addr().expect("it listens");
             tracker.spawn(simulator.clone().serve(listener, stop.hard.clone()));
-        }
+            address
+        };
         let servers = match plan.ground {
             Ground::Embedded => None,
             Ground::RabbitAndRedis | Ground::RabbitAndCluster => {
@@ -256,7 +258,8 @@ impl Fleet {
     }
 
     fn worker(&self, queue: Queue, store: Store) -> Worker {
-        let settings = client_settings(&self.base_urls, Duration::from_millis(500), self.plan.call_timeout);
+        let connect_timeout = Duration::from_secs(2).min(self.plan.call_timeout / 2);
+        let settings = client_settings(&self.base_urls, connect_timeout, self.plan.call_timeout);
         let client = Client::new(&settings).expect("a client");
         let app = |(appid, secret): &(&str, &str)| {
             let appid = app_id(appid);
@@ -462,11 +465,15 @@ pub(crate) fn request(code: &str) -> LoginRequest {
     }
 }
 
-/// Waits for a fact.
+/// Waits for a fact. A look that blocks leaves as much time to those who are looked at, who may share its thread.
 pub(crate) async fn eventually(fact: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + SOON;
-    while !is_so().await {
+    loop {
+        let looked = Instant::now();
+        if is_so().await {
+            return;
+        }
         assert!(Instant::now() < until, "{fact} within {SOON:?}");
-        sleep(Duration::from_millis(10)).await;
+        sleep(looked.elapsed().clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
     }
 }

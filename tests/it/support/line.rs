@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quicklogin::login::LoginRequest;
 use quicklogin::simulator::{AppChange, CodeAsked, Mint, Simulator, SimulatorOptions, Step};
 use serde_json::Value;
@@ -130,10 +131,9 @@ impl Line {
         self.simulator.asked_without_codes().phone.calls
     }
 
+    /// In this order, and none waits for the confirm of another.
     pub(crate) async fn publish_all(&self, taps: &[Tap]) {
-        for tap in taps {
-            self.publish(tap).await;
-        }
+        join_all(taps.iter().map(|tap| self.publish(tap))).await;
     }
 
     /// The result that is there.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        OnceLock,
+        Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU16, Ordering},
         mpsc,
     },
@@ -125,10 +125,10 @@ impl Drop for Process {
     }
 }
 
-/// Runs a short command with `input`, and panics unless it succeeds within ten seconds.
+/// Runs a short command with `input`, and panics unless it succeeds within a minute.
 #[track_caller]
 pub(crate) fn output_of(mut command: Command, input: &str) -> String {
-    const LIMIT: Duration = Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(60);
     let said = format!("{command:?}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(command).unwrap_or_else(|error| panic!("{said} cannot be run: {error}"));
@@ -166,12 +166,20 @@ pub(crate) fn wait_until(limit: Duration, mut fact: impl FnMut() -> bool) -> boo
     }
 }
 
+/// Held while a child is made, and by whoever frees a port of ours: until a child becomes its program it has copies of all
+/// our sockets, and what is closed here listens on there.
+pub(crate) fn no_child_is_made() -> MutexGuard<'static, ()> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// A port that nothing listens on and that no outgoing connection is given, so that a restarted server gets it again.
 pub(crate) fn free_port() -> u16 {
     // Linux gives 32768 and up to outgoing connections. Every process starts somewhere else, and none asks twice.
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     static ASKED: AtomicU16 = AtomicU16::new(0);
+    let _alone = no_child_is_made();
     let start = (std::process::id() * 61 % u32::from(COUNT)) as u16;
     (0..COUNT)
         .map(|_| FIRST + (start + ASKED.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
@@ -231,6 +239,8 @@ fn spawn(mut command: Command) -> io::Result<Child> {
         let (orders, queue) = mpsc::channel::<Order>();
         thread::spawn(move || {
             for (mut command, reply) in queue {
+                let _making = no_child_is_made();
+                // Returns when the child has become its program.
                 let _nobody_waits = reply.send(command.spawn());
             }
         });

@@ -16,7 +16,7 @@ use crate::support::redis::Redis;
 
 const QUICKLOGIN: &str = env!("CARGO_BIN_EXE_quicklogin");
 /// A process is up, or down, in this time, on a busy machine too.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// What a gateway says that can be asked, also one that is served with all else.
 pub(crate) const LISTENING: &str = "quicklogin gateway: listening on";
 

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use self::launch::{Node, Recipe};
 use super::process::{Process, folder, free_port, output_of};
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running RabbitMQ. Its calls block for some milliseconds, its start for some seconds.
 pub(crate) struct Broker {
@@ -182,7 +182,7 @@ impl Broker {
     pub(crate) fn fail_channels(&self, vhost: &Vhost) -> usize {
         let vhost = &vhost.name;
         let failed = self.eval(&format!(
-            r#"length([receive {{'DOWN', R, _, _, _}} -> closed after 5000 -> exit(open) end || P <- rabbit_channel:list(),
+            r#"length([receive {{'DOWN', R, _, _, _}} -> closed after 20000 -> exit(open) end || P <- rabbit_channel:list(),
                {{vhost, V}} <- try rabbit_channel:info(P, [vhost]) catch _:_ -> [] end, V =:= <<"{vhost}">>,
                R <- [monitor(process, P)], ok <- [rabbit_channel:do(P, {{'basic.ack', 999999999, false}})]])"#
         ));

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::process::{Process, folder, free_port, not_installed, output_of, program};
 
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running Redis. Its calls block for a few milliseconds.
 pub(crate) struct Redis {
@@ -139,7 +139,7 @@ fn url(port: u16) -> String {
 }
 
 fn connect(port: u16) -> redis::RedisResult<Connection> {
-    const LIMIT: Duration = Duration::from_secs(5);
+    const LIMIT: Duration = Duration::from_secs(20);
     let connection = redis::Client::open(url(port))?.get_connection_with_timeout(LIMIT)?;
     connection.set_read_timeout(Some(LIMIT))?;
     Ok(connection)

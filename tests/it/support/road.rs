@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use self::traffic::Way;
 use self::traffic::{End, Traffic};
-use crate::support::process::free_port;
+use crate::support::process::{free_port, no_child_is_made};
 
 /// For as long as a test lasts.
 pub(crate) struct Road {
@@ -69,6 +69,11 @@ impl Road {
     /// How many connections were taken.
     pub(crate) fn taken(&self) -> usize {
         self.traffic.taken()
+    }
+
+    /// How many connections have lost something.
+    pub(crate) fn lost(&self) -> usize {
+        self.traffic.lost()
     }
 
     /// Connections are taken and led on.
@@ -180,7 +185,9 @@ impl Drop for Road {
     }
 }
 
+/// Where a listener was until now, too.
 fn bound(address: SocketAddr) -> TcpSocket {
+    let _no_child_has_a_copy = no_child_is_made();
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket's option");
     socket.bind(address).expect("the address is ours");

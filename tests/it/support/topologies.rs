@@ -10,7 +10,7 @@ use super::{process::wait_until, redis::Redis};
 
 /// What the sentinels call the master.
 pub(crate) const MASTER: &str = "mymaster";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const SLOTS: u16 = 16_384;
 
 /// A master, its replica, and three sentinels that replace it within some two seconds.

@@ -47,6 +47,7 @@ pub(super) struct State {
 pub(super) struct Traffic {
     leads_to: SocketAddr,
     taken: AtomicUsize,
+    lost: Arc<AtomicUsize>,
     state: watch::Sender<State>,
     ends: broadcast::Sender<End>,
 }
@@ -57,11 +58,15 @@ type Carried = (Instant, Vec<u8>);
 impl Traffic {
     pub(super) fn to(leads_to: SocketAddr) -> Self {
         let (state, ends) = (watch::Sender::default(), broadcast::Sender::new(16));
-        Self { leads_to, taken: AtomicUsize::new(0), state, ends }
+        Self { leads_to, taken: AtomicUsize::new(0), lost: Arc::default(), state, ends }
     }
 
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lost(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
@@ -78,19 +83,15 @@ impl Traffic {
         while let Ok((here, _)) = listener.accept().await {
             let number = self.taken.fetch_add(1, Ordering::Relaxed);
             let ends = self.ends.subscribe();
-            tokio::spawn(carry(here, self.leads_to, self.state.subscribe(), ends, number as u64));
+            let dice = fastrand::Rng::with_seed(number as u64);
+            let lane = Lane { state: self.state.subscribe(), way: Way::There, dice, lost: Arc::clone(&self.lost) };
+            tokio::spawn(carry(here, self.leads_to, lane, ends));
         }
     }
 }
 
-async fn carry(
-    mut here: TcpStream,
-    leads_to: SocketAddr,
-    state: watch::Receiver<State>,
-    mut ends: broadcast::Receiver<End>,
-    seed: u64,
-) {
-    if state.borrow().swallows.len() > 1 {
+async fn carry(mut here: TcpStream, leads_to: SocketAddr, lane: Lane, mut ends: broadcast::Receiver<End>) {
+    if lane.state.borrow().swallows.len() > 1 {
         // Taken, and never heard of there.
         let _ = ends.recv().await;
         return;
@@ -103,10 +104,10 @@ async fn carry(
     let end = {
         let (from_here, to_here) = here.split();
         let (from_there, to_there) = there.split();
-        let there = Lane { state: state.clone(), way: Way::There, dice: fastrand::Rng::with_seed(seed) };
-        let back = Lane { state, way: Way::Back, dice: fastrand::Rng::with_seed(!seed) };
+        let mut back = Lane { way: Way::Back, ..lane.clone() };
+        back.dice = fastrand::Rng::with_seed(!back.dice.get_seed());
         tokio::select! {
-            carried = async { tokio::try_join!(there.carry(from_here, to_there), back.carry(from_there, to_here)) } => {
+            carried = async { tokio::try_join!(lane.carry(from_here, to_there), back.carry(from_there, to_here)) } => {
                 // Whoever was reset here is reset there too.
                 if carried.is_err() { End::Reset } else { End::Cut }
             }
@@ -122,16 +123,19 @@ async fn carry(
 }
 
 /// One way of one connection.
+#[derive(Clone)]
 struct Lane {
     state: watch::Receiver<State>,
     way: Way,
     dice: fastrand::Rng,
+    /// Counts the connections that have lost something.
+    lost: Arc<AtomicUsize>,
 }
 
 impl Lane {
     async fn carry(self, from: ReadHalf<'_>, to: WriteHalf<'_>) -> io::Result<()> {
         let (sender, carried) = mpsc::channel(UNDER_WAY);
-        let arriving = Self { state: self.state.clone(), way: self.way, dice: self.dice.clone() };
+        let arriving = self.clone();
         tokio::try_join!(self.set_out(from, sender), arriving.arrive(carried, to))?;
         Ok(())
     }
@@ -142,7 +146,10 @@ impl Lane {
         loop {
             let read = from.read(&mut buffer).await?;
             let state = self.state.wait_for(|state| !state.stalled).await.expect("the road is there").clone();
-            lost |= state.swallows.contains(&self.way);
+            if !lost && state.swallows.contains(&self.way) {
+                lost = true;
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
             if lost && read == 0 {
                 return std::future::pending().await;
             }
