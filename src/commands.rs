@@ -14,10 +14,10 @@ mod simulate;
 mod token;
 mod worker;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
