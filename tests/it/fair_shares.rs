@@ -100,7 +100,7 @@ async fn run(fleet: &Fleet, loads: &[Load]) -> Result<(Vec<Duration>, Vec<LoginR
         sleep(LOOK_EVERY).await;
         let missing: Vec<_> = (0..ids.len()).filter(|n| seen[*n].is_none()).collect();
         let asked: Vec<_> = missing.iter().map(|n| ids[*n].clone()).collect();
-        let found = fleet.store.results(&asked).await.expect("the store answers");
+        let Ok(found) = fleet.store.results(&asked).await else { continue };
         for (n, json) in missing.into_iter().zip(found) {
             let Some(json) = json else { continue };
             seen[n] = Some(Instant::now());

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -18,6 +18,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// A server of ours, its output in a log file. Dropping it kills it.
 pub(crate) struct Process {
@@ -183,8 +184,13 @@ pub(crate) fn free_port() -> u16 {
     let start = (std::process::id() * 61 % u32::from(COUNT)) as u16;
     (0..COUNT)
         .map(|_| FIRST + (start + ASKED.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .find(|port| is_free(*port))
         .expect("one port of 20000 is free")
+}
+
+/// Whether nobody has it, not even bound without listening, as a road that is shut has: std would look past that.
+fn is_free(port: u16) -> bool {
+    TcpSocket::new_v4().and_then(|socket| socket.bind((Ipv4Addr::LOCALHOST, port).into())).is_ok()
 }
 
 /// A temporary folder in cargo's own; what tests killed outright have left there goes with the next start.
