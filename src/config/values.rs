@@ -17,6 +17,9 @@ use crate::worker::Limits;
 /// More queues than any broker has cores for.
 const MOST_SHARDS: u16 = 64;
 
+/// Thirty days.
+const RESULT_TTL_S_MOST: u64 = 30 * 24 * 3600;
+const TIMEOUT_MS_MOST: u64 = 60_000;
 /// The pool looks for idle connections once in so long, and so closes one at twice that at the latest: before WeChat does.
 const POOL_IDLE_S_MOST: u64 = 9;
 
@@ -38,22 +41,11 @@ impl Settings {
         if let Some((key, _)) = zero.iter().find(|(_, value)| *value == 0) {
             return Err(BadSettings::new(format!("{key} is 0"), "give it at least 1"));
         }
+        self.check_most()?;
         if !(1..=MOST_SHARDS).contains(&self.rabbitmq.shards) {
             return Err(BadSettings::new(
                 format!("rabbitmq.shards is {}", self.rabbitmq.shards),
                 format!("give it 1 to {MOST_SHARDS}; about as many as the broker has cores are worth something"),
-            ));
-        }
-        if self.login.code_life_s > 300 {
-            return Err(BadSettings::new(
-                "login.code_life_s is more than 300",
-                "WeChat's codes live five minutes from the tap; stay below that",
-            ));
-        }
-        if self.wechat.pool_idle_s > POOL_IDLE_S_MOST {
-            return Err(BadSettings::new(
-                format!("wechat.pool_idle_s is more than {POOL_IDLE_S_MOST}"),
-                "WeChat drops idle connections at about 20 s, and ours are closed after up to twice this",
             ));
         }
         if self.gateway.keys.iter().any(|key| key.expose().trim().is_empty()) {
@@ -65,6 +57,28 @@ impl Settings {
         self.backend()?.check().map_err(|bad| BadSettings::new(bad.to_string(), hint))?;
         self.wechat()?;
         Ok(())
+    }
+
+    /// Larger ones are mistakes: of a unit, or of a digit.
+    fn check_most(&self) -> Result<(), BadSettings> {
+        let code_life = "WeChat's codes live five minutes from the tap; stay below that";
+        let pool_idle = "WeChat drops idle connections at about 20 s, and ours are closed after up to twice this";
+        let (wait, ttl) =
+            ("nobody waits so long for a login; is the unit right?", "results are for picking up, not for keeping");
+        let most = [
+            ("login.code_life_s", self.login.code_life_s, 300, code_life),
+            ("login.patience_s", self.login.patience_s, 300, wait),
+            ("result.ttl_s", self.result.ttl_s, RESULT_TTL_S_MOST, ttl),
+            ("wechat.timeout_ms", self.wechat.timeout_ms, TIMEOUT_MS_MOST, wait),
+            ("wechat.connect_timeout_ms", self.wechat.connect_timeout_ms, TIMEOUT_MS_MOST, wait),
+            ("wechat.pool_idle_s", self.wechat.pool_idle_s, POOL_IDLE_S_MOST, pool_idle),
+            ("redis.timeout_ms", self.redis.timeout_ms, TIMEOUT_MS_MOST, wait),
+            ("redis.connect_timeout_ms", self.redis.connect_timeout_ms, TIMEOUT_MS_MOST, wait),
+        ];
+        match most.into_iter().find(|(_, value, most, _)| value > most) {
+            Some((key, _, most, hint)) => Err(BadSettings::new(format!("{key} is more than {most}"), hint)),
+            None => Ok(()),
+        }
     }
 
     /// What the process stands on.
