@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use reqwest::{Certificate, Client};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fleet::{APP, SECRET, eventually};
@@ -119,11 +119,11 @@ async fn a_connection_that_wechat_has_closed_is_made_again_where_its_session_lef
     for _ in 0..3 {
         let tap = wechat.line.tap([]);
         wechat.line.publish(&tap).await;
-        assert_eq!(wechat.line.outcome(&tap).await, ("succeeded".to_owned(), 1));
+        let (outcome, attempts) = wechat.line.outcome(&tap).await;
+        // A worker hears in its own time that a connection has ended, and what is sent into that goes once more.
+        assert!(outcome == "succeeded" && attempts <= 2, "{outcome} {attempts}");
         assert_eq!(wechat.line.asked(&tap).asked, 1);
         wechat.no_connection_is_left().await;
-        // The worker hears of it in its own time, and a login on its way meanwhile is sent twice.
-        sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(wechat.asked().handshakes, Handshakes { full: 1, resumed: 2, failed: 0 });
 }
