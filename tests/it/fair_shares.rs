@@ -12,6 +12,7 @@ use quicklogin::worker::Limits;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::overload::publish_all;
 use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, SOON, app_id, eventually, request};
 
 /// The app that the others must not harm.
@@ -293,7 +294,7 @@ async fn a_store_that_is_away_in_the_midst_of_a_backlog_makes_no_app_slow() {
     let apps = (0..900).map(|n| if n % 10 == 9 { WELL } else { ILL });
     let requests: Vec<_> = apps.map(|app| login(&fleet, app, &late)).collect();
     let asked = fleet.asked_for_phones();
-    join_all(requests.iter().map(|request| fleet.publish(request))).await;
+    publish_all(&fleet, &requests).await;
     eventually("some were asked", async || fleet.asked_for_phones() > asked + 100).await;
     fleet.redis().freeze();
     sleep(Duration::from_millis(2500)).await;
