@@ -190,11 +190,9 @@ async fn freed_after_the_hard_stop(fleet: &mut Fleet, login: &LoginRequest) {
     fleet.publish(login).await;
     let in_hand = async || fleet.meters.render().contains("quicklogin_logins_in_hand 1\n");
     eventually("it waits for the other one", in_hand).await;
-    let freed = async {
-        sleep(Duration::from_millis(200)).await;
-        store.release(id, &claimed, 0, false).await.expect("the store answers");
-    };
-    tokio::join!(fleet.stop_worker_hard(), freed);
+    // In this order: the stop is told before the claim is free.
+    let freed = async { store.release(id, &claimed, 0, false).await.expect("the store answers") };
+    tokio::join!(biased; fleet.stop_worker_hard(), freed);
 }
 
 #[tokio::test]

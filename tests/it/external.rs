@@ -142,7 +142,8 @@ async fn a_token_that_wechat_refuses_is_read_again_until_its_owner_has_replaced_
         fleet.simulator.asked_without_codes().phone.by_errcode.contains_key(&40001)
     })
     .await;
-    sleep(Duration::from_millis(700)).await;
+    let looks = fleet.redis().calls_of("get");
+    eventually("they look for another again and again", async || fleet.redis().calls_of("get") > looks + 4).await;
     owner_writes(&fleet, APP);
     for request in &requests {
         assert_eq!(fleet.result(&request.request_id).await.outcome.as_str(), "succeeded");

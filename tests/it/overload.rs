@@ -96,8 +96,10 @@ async fn a_dead_login_that_somebody_asks_for_now_is_theirs() {
     let keep = Duration::from_secs(60);
     // Another worker's clock may be behind.
     fleet.store.claim(&dead.request_id, "another worker", Duration::from_secs(5), keep).await.expect("it answers");
+    let scripts = || fleet.redis().calls_of("evalsha");
+    let before = scripts();
     fleet.publish(&dead).await;
-    sleep(Duration::from_millis(300)).await;
+    eventually("the worker has looked at it several times", async || scripts() > before + 3).await;
     let before = fleet.store.results(std::slice::from_ref(&dead.request_id)).await.expect("the store answers");
     assert_eq!(before, [None], "nobody answers over the head of the one that asks");
 }

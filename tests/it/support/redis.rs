@@ -73,6 +73,13 @@ impl Redis {
         command.query::<redis::Value>(&mut self.connection()).ok().map(|value| format!("{value:?}"))
     }
 
+    /// How often this command was called so far: what a worker looks for again and again, it has looked for.
+    pub(crate) fn calls_of(&self, command: &str) -> u64 {
+        let told = self.cli(&["INFO", "commandstats"]);
+        let calls = told.split(&format!("cmdstat_{command}:calls=")).nth(1).and_then(|calls| calls.split(',').next());
+        calls.map_or(0, |calls| calls.parse().expect("a number"))
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         self.connection().get(key).expect("the key holds text")
     }
