@@ -113,8 +113,8 @@ async fn calls_that_hang_free_their_slots_in_their_time() {
     }
 }
 
-/// Lets WeChat come back while as many wait as there are slots. Answers how many of them at most get their number within 100 ms,
-/// by the worker's own clock.
+/// Lets WeChat come back while as many wait as there are slots. Answers how many of them at most get their number within
+/// 100 ms, by the worker's own clock.
 async fn at_once_after_the_return(slots: usize) -> usize {
     let fleet = fleet(slots, Duration::from_secs(20), Duration::from_secs(5)).await;
     fleet.simulator.set_latency(30, 0);
@@ -143,7 +143,6 @@ async fn when_wechat_is_back_those_who_waited_come_by_and_by() {
     let mut seen = vec![];
     for _ in 0..3 {
         seen.push(at_once_after_the_return(SLOTS).await);
-        eprintln!("{seen:?}");
         if seen.iter().any(|at_once| *at_once <= SLOTS * 3 / 4) {
             return;
         }

@@ -32,8 +32,8 @@ impl Row {
         Self { script: script.into(), ..self }
     }
 
-    /// Kills the worker, where a call may take so long, and checks all but the time. Answers how long after its publish and after the kill the login was
-    /// finished, in ms.
+    /// Kills the worker, where a call may take so long, and checks all but the time. Answers how long after its publish
+    /// and after the kill the login was finished, in ms.
     async fn play(&self, call_ms: u64) -> (u64, u64) {
         let line = Line::start(&format!("wechat.timeout_ms = {call_ms}")).await;
         let tap = line.tap(self.script.clone());
