@@ -143,11 +143,12 @@ impl<T> Hand<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use futures_util::future::BoxFuture;
-    use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+    use tokio::sync::oneshot;
     use tokio::task::yield_now;
     use tokio::time::timeout;
 
@@ -157,7 +158,7 @@ mod tests {
     type Work = oneshot::Receiver<()>;
 
     /// Hands, and how often they have come to an end.
-    fn counting() -> (Arc<AtomicUsize>, Hands<Work, impl Fn(Work) -> BoxFuture<'static, ()> + Clone>) {
+    fn counting() -> (Arc<AtomicUsize>, Hands<Work, impl Fn(Work) -> BoxFuture<'static, ()> + Clone + Send>) {
         let done = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&done);
         let hands = Hands::new(move |work: Work| -> BoxFuture<'static, ()> {
@@ -170,6 +171,22 @@ mod tests {
         (done, hands)
     }
 
+    /// Gives them so much to do. Answers what ends each.
+    fn given<W>(hands: &Hands<Work, W>, count: usize) -> Vec<oneshot::Sender<()>>
+    where
+        W: Fn(Work) -> BoxFuture<'static, ()> + Clone + Send + 'static,
+    {
+        let give = |(end, work)| {
+            hands.take(work);
+            end
+        };
+        (0..count).map(|_| give(oneshot::channel())).collect()
+    }
+
+    fn end(work: oneshot::Sender<()>) {
+        work.send(()).expect("it is worked on");
+    }
+
     async fn settle() {
         for _ in 0..10 {
             yield_now().await;
@@ -180,11 +197,9 @@ mod tests {
     async fn there_are_as_many_as_were_busy_at_once() {
         let (done, hands) = counting();
         for at_once in [3, 1, 2, 3] {
-            let ends: Vec<_> = (0..at_once).map(|_| oneshot::channel()).collect();
-            let (ends, works): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
-            works.into_iter().for_each(|work| hands.take(work));
+            let works = given(&hands, at_once);
             settle().await;
-            ends.into_iter().for_each(|end| end.send(()).expect("it is worked on"));
+            works.into_iter().for_each(end);
             settle().await;
         }
         assert_eq!((done.load(Ordering::Relaxed), hands.all.len()), (9, 3));
@@ -193,14 +208,12 @@ mod tests {
     #[tokio::test]
     async fn what_is_in_hand_at_the_end_is_finished_and_every_hand_ends() {
         let (done, hands) = counting();
-        let [(end, work), (other_end, other_work)] = [oneshot::channel(), oneshot::channel()];
-        hands.take(work);
-        hands.take(other_work);
-        other_end.send(()).expect("it is worked on");
+        let mut works = given(&hands, 2);
+        end(works.remove(0));
         settle().await;
         assert_eq!(hands.close(), 1);
         assert!(timeout(Duration::from_millis(10), hands.wait()).await.is_err(), "one is busy");
-        end.send(()).expect("it is worked on");
+        works.into_iter().for_each(end);
         hands.wait().await;
         assert_eq!(done.load(Ordering::Relaxed), 2);
     }
@@ -208,9 +221,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_given_and_never_begun_is_finished_too() {
         let (done, hands) = counting();
-        let (end, work) = oneshot::channel();
-        end.send(()).expect("it is there");
-        hands.take(work);
+        given(&hands, 1).into_iter().for_each(end);
         hands.close();
         hands.wait().await;
         assert_eq!(done.load(Ordering::Relaxed), 1);
@@ -219,13 +230,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_costs_one_hand_and_no_other() {
         let (done, hands) = counting();
-        let [(end, work), (panics, panicking)] = [oneshot::channel(), oneshot::channel()];
-        hands.take(work);
-        hands.take(panicking);
-        drop(panics);
+        let mut works = given(&hands, 2);
+        drop(works.remove(0));
         settle().await;
         assert_eq!(hands.all.len(), 1);
-        end.send(()).expect("it is worked on");
+        works.into_iter().for_each(end);
         hands.close();
         hands.wait().await;
         assert_eq!(done.load(Ordering::Relaxed), 1);
@@ -234,9 +243,7 @@ mod tests {
     #[tokio::test]
     async fn hands_of_nobody_end() {
         let (_, hands) = counting();
-        let (end, work) = oneshot::channel();
-        hands.take(work);
-        end.send(()).expect("it is worked on");
+        given(&hands, 1).into_iter().for_each(end);
         settle().await;
         let all = hands.all.clone();
         drop(hands);
@@ -244,13 +251,30 @@ mod tests {
         all.wait().await;
     }
 
-    #[tokio::test]
-    async fn a_place_is_free_when_its_hand_is() {
-        let places = Arc::new(Semaphore::new(1));
-        let hands = Hands::new(async |place: OwnedSemaphorePermit| place);
-        for _ in 0..100 {
-            hands.take(Arc::clone(&places).acquire_owned().await.expect("it is never closed"));
+    /// Notes how many hands are free when it is dropped.
+    struct LeftBehind {
+        free: Arc<OnceLock<Arc<Free<()>>>>,
+        seen: Arc<AtomicUsize>,
+    }
+
+    impl Drop for LeftBehind {
+        fn drop(&mut self) {
+            let free = self.free.get().expect("there are hands").lock().as_ref().map_or(0, Vec::len);
+            self.seen.store(free, Ordering::Relaxed);
         }
-        assert_eq!(hands.all.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_behind_is_dropped_when_the_hand_is_free() {
+        let (free, seen) = (Arc::<OnceLock<_>>::default(), Arc::<AtomicUsize>::default());
+        let left_behind = (Arc::clone(&free), Arc::clone(&seen));
+        let hands = Hands::new(move |()| {
+            let (free, seen) = left_behind.clone();
+            async { LeftBehind { free, seen } }
+        });
+        assert!(free.set(Arc::clone(&hands.free)).is_ok());
+        hands.take(());
+        settle().await;
+        assert_eq!(seen.load(Ordering::Relaxed), 1);
     }
 }
