@@ -20,7 +20,7 @@
 //!   [`backend`], which of both;
 //! * the line: [`meters`], [`token`] (what WeChat wants to see, and where it comes from), [`verdict`] (what an answer
 //!   means for a login), [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
-//! * the faces: [`http`], [`ops`], [`gateway`], and [`simulator`], a WeChat on this machine;
+//! * the faces: [`http`], [`ops`], [`oversight`] (what is looked at without being asked), [`gateway`], and [`simulator`], a WeChat on this machine;
 //! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
 
 pub mod backend;
@@ -37,6 +37,7 @@ pub mod meters;
 #[cfg(test)]
 mod mutated;
 pub mod ops;
+pub mod oversight;
 pub mod process_name;
 pub mod queue;
 pub mod secret;

@@ -1,6 +1,7 @@
 //! What is counted: one set of Prometheus metrics for gateway and worker, handed around as a cheap clone.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -42,6 +43,7 @@ struct Inner {
     waiting_for_share: Gauge,
     declined: Counter,
     panicked: Counter,
+    clock_ahead_seconds: Gauge<f64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -99,6 +101,11 @@ impl Meters {
                 to,
                 "logins_panicked",
                 "Logins whose walk panicked, which is a bug; each has a result all the same",
+            ),
+            clock_ahead_seconds: added_at_zero(
+                to,
+                "clock_ahead_seconds",
+                "How far the clock of this machine is ahead of the clock of Redis; negative if it is behind",
             ),
             submitted: added_at_zero(to, "submitted", "Login requests answered by this gateway, by HTTP status"),
             polls_waiting: added_at_zero(to, "polls_waiting", "Callers that wait for a result at this gateway"),
@@ -165,6 +172,16 @@ impl Meters {
     /// A login's walk panicked.
     pub fn panicked(&self) {
         self.0.panicked.inc();
+    }
+
+    /// How far the clock of this machine is ahead of the clock of Redis, in seconds.
+    pub fn clock_ahead(&self, seconds: f64) {
+        self.0.clock_ahead_seconds.set(seconds);
+    }
+
+    /// How many deliveries are in hand.
+    pub fn in_hand(&self) -> i64 {
+        self.0.in_hand.get()
     }
 
     /// The gateway answered a submission with this HTTP status.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::meters::Meters;
 use crate::queue::Queue;
-use crate::store::Store;
+use crate::store::{Store, StoreAway, Uses};
 
 /// A part that does not answer in this time is away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
@@ -38,6 +38,9 @@ struct ReadyBody {
     ready: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<&'static str>,
+    /// Why, as far as it is known; without anything secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 /// The three routes.
@@ -50,9 +53,9 @@ pub fn routes(readiness: Readiness, meters: Meters) -> Router {
 }
 
 async fn ready(readiness: Arc<Readiness>) -> Response {
-    let missing = readiness.missing().await;
+    let (missing, detail) = readiness.missing().await;
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(ReadyBody { ready: missing.is_empty(), missing })).into_response()
+    (status, axum::Json(ReadyBody { ready: missing.is_empty(), missing, detail })).into_response()
 }
 
 fn metrics(meters: &Meters) -> Response {
@@ -61,13 +64,20 @@ fn metrics(meters: &Meters) -> Response {
 }
 
 impl Readiness {
-    async fn missing(&self) -> Vec<&'static str> {
-        let mut missing = Vec::new();
+    /// What this process does with the store.
+    pub fn uses(&self) -> Uses {
+        Uses { submits: self.publishes_to.is_some(), works: self.consuming.is_some() }
+    }
+
+    async fn missing(&self) -> (Vec<&'static str>, Option<String>) {
+        let (mut missing, mut detail) = (Vec::new(), None);
         if self.stopping.is_cancelled() {
             missing.push("stopping");
         }
-        if !matches!(timeout(ANSWERS_WITHIN, self.store.check_writable()).await, Ok(Ok(()))) {
+        if let Err(why) = self.check_store().await {
             missing.push("store");
+            // A store that is away is logged, and says nothing here that "store" does not.
+            detail = Some(why).filter(|_| self.store.is_connected());
         }
         if let Some(queue) = &self.publishes_to
             && !matches!(timeout(ANSWERS_WITHIN, queue.check()).await, Ok(Ok(())))
@@ -77,6 +87,20 @@ impl Readiness {
         if self.consuming.as_ref().is_some_and(|consuming| !*consuming.borrow()) {
             missing.push("consumer");
         }
-        missing
+        (missing, detail)
+    }
+
+    /// Whether the store takes writes, and lets this process do all that it needs.
+    async fn check_store(&self) -> Result<(), String> {
+        let checks = async || -> Result<(), StoreAway> {
+            // First what names the command that is refused.
+            self.store.check_access(self.uses()).await?;
+            self.store.check_writable().await
+        };
+        match timeout(ANSWERS_WITHIN, checks()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(away)) => Err(away.why().to_owned()),
+            Err(_) => Err("the store does not answer in time".into()),
+        }
     }
 }

@@ -4,9 +4,11 @@
 //! Only this file and `tokens` know that there are two. Each verb is one round trip; whatever must not be torn apart
 //! (claiming, recording, handing over a token) is decided inside the store, so no lock is trusted for it.
 
+mod checkup;
 mod memory;
 mod redis;
 mod tokens;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use checkup::Uses;
 pub use memory::{Distance, Memory};
 pub use redis::{BadStoreUrl, RedisSettings};
 pub use tokens::{Budget, ExternalValue, FoundKey, KeyKind, NoLook, Renewal, SharedRefusal, SharedState, SharedToken};
@@ -100,6 +103,13 @@ pub struct Bound {
     pub request_id: RequestId,
     /// Whether that was just now.
     pub first: bool,
+}
+
+impl StoreAway {
+    /// Why, without the words that it is away.
+    pub fn why(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Claimed {

@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::gateway::{self, AppIds, Keys};
 use crate::meters::Meters;
 use crate::ops::Readiness;
+use crate::oversight;
 use crate::process_name::process_name;
 use crate::queue::{Consumer, Queue};
 use crate::shutdown::Shutdown;
@@ -204,6 +205,20 @@ impl Process {
             consuming: consumer.map(Consumer::consuming),
             stopping: self.shutdown.stop.soft.clone(),
         }
+    }
+
+    /// Looks at the store now and then, and logs what an operator has to know of it.
+    pub(super) fn oversee(&self, readiness: &Readiness) {
+        let looking = oversight::oversee(readiness.clone(), self.meters.clone());
+        self.in_background(looking);
+    }
+
+    /// Runs something until the soft stop; from then on only what is in hand counts.
+    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shutdown.stop.soft.clone();
+        self.shutdown.tracker.spawn(async move {
+            stop.run_until_cancelled(work).await;
+        });
     }
 
     /// Says once, on stderr, that logins are being taken.

@@ -28,6 +28,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.stop_on_signals()?;
     let opened = process.open(backend)?;
     let readiness = process.readiness(&opened, true, None);
+    process.oversee(&readiness);
     let apps = AppIds::new(apps);
     process.reload_on_hangup(None, Some(apps.clone()))?;
     let parts = process.gateway(&opened, apps, readiness)?;

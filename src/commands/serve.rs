@@ -37,6 +37,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let consumer = process.consume(&opened);
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));
+    process.oversee(&readiness);
     let parts = process.gateway(&opened, apps, readiness)?;
     say(format_args!("quicklogin gateway: listening on http://{}", address(&listener)?));
     // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.

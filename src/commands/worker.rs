@@ -21,7 +21,9 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.reload_on_hangup(Some(worker.clone()), None)?;
     let consumer = process.consume(&opened);
     process.announce(&consumer);
-    serve_ops(process, process.readiness(&opened, false, Some(&consumer))).await;
+    let readiness = process.readiness(&opened, false, Some(&consumer));
+    process.oversee(&readiness);
+    serve_ops(process, readiness).await;
     let ended = process.work(&opened, worker, consumer).await;
     process.finish().await;
     ended

@@ -40,6 +40,8 @@ struct State {
     codes: Expiring<String, RequestId>,
     reserved: Expiring<RequestId, String>,
     tokens: TokenState,
+    /// What workers say of themselves.
+    workers: Expiring<String, Bytes>,
 }
 
 /// What is known of who is asking.
@@ -169,6 +171,15 @@ impl Memory {
     pub(super) fn is_accepted(&self, id: &RequestId) -> bool {
         let state = self.state();
         state.accepted.get(id).is_some() || state.claims.get(id).is_some()
+    }
+
+    pub(super) fn note_worker(&self, worker: &str, json: Bytes, life: Duration) {
+        self.state().workers.put(worker.to_owned(), json, life);
+    }
+
+    pub(super) fn workers(&self) -> Vec<Bytes> {
+        let now = Instant::now();
+        self.state().workers.entries.values().filter(|(_, ends)| *ends > now).map(|(json, _)| json.clone()).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

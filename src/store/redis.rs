@@ -4,10 +4,15 @@
 //! in a key are part of it: all keys of one login, or of one app, share a cluster slot. The verbs about tokens are in
 //! [`tokens`].
 
+mod access;
+mod complaints;
+mod facts;
 mod key;
 mod link;
 mod script;
+mod scrubber;
 mod tokens;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +22,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use key::Key;
 use link::Borrowed;
@@ -34,6 +40,8 @@ const READY_KEY_MS: u64 = 10_000;
 pub struct Redis {
     link: link::Link,
     prefix: Arc<str>,
+    /// The key that is written to see whether Redis takes writes. No request id and no appid has this name.
+    ready: Arc<str>,
     scripts: Arc<Scripts>,
 }
 
@@ -50,6 +58,8 @@ struct Scripts {
     end_refresh: Script,
     spend: Script,
     keep_ticket: Script,
+    note_worker: Script,
+    probe: Script,
 }
 
 impl Redis {
@@ -60,25 +70,41 @@ impl Redis {
     ) -> Result<Self, BadStoreUrl> {
         let link = link::Link::open(settings, tracker, stop)?;
         let scripts = Scripts {
-            claim: Script::new(include_str!("redis/claim.lua")),
+            claim: Script::new(concat!(include_str!("redis/status_of.lua"), include_str!("redis/claim.lua"))),
             extend: Script::new(include_str!("redis/extend.lua")),
             release: Script::new(include_str!("redis/release.lua")),
-            record_success: Script::new(include_str!("redis/record_success.lua")),
-            record_failure: Script::new(include_str!("redis/record_failure.lua")),
-            record_unclaimed: Script::new(include_str!("redis/record_unclaimed.lua")),
+            record_success: Script::new(concat!(
+                include_str!("redis/status_of.lua"),
+                include_str!("redis/record_success.lua")
+            )),
+            record_failure: Script::new(concat!(
+                include_str!("redis/status_of.lua"),
+                include_str!("redis/record_failure.lua")
+            )),
+            record_unclaimed: Script::new(concat!(
+                include_str!("redis/status_of.lua"),
+                include_str!("redis/record_unclaimed.lua")
+            )),
             set_once: Script::new(include_str!("redis/set_once.lua")),
             lead_refresh: Script::new(include_str!("redis/lead_refresh.lua")),
             share_token: Script::new(include_str!("redis/share_token.lua")),
             end_refresh: Script::new(include_str!("redis/end_refresh.lua")),
             spend: Script::new(include_str!("redis/spend.lua")),
             keep_ticket: Script::new(include_str!("redis/keep_ticket.lua")),
+            note_worker: Script::new(include_str!("redis/note_worker.lua")),
+            probe: Script::new(include_str!("redis/probe.lua")),
         };
-        Ok(Self { link, prefix: settings.prefix.as_str().into(), scripts: Arc::new(scripts) })
+        let ready = format!("{}:ready", settings.prefix).into();
+        Ok(Self { link, prefix: settings.prefix.as_str().into(), ready, scripts: Arc::new(scripts) })
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.link.borrow().is_ok()
     }
 
     pub(super) async fn check_writable(&self) -> Result<(), StoreAway> {
         let mut command = redis::cmd("SET");
-        command.arg(format!("{}:ready", self.prefix)).arg(1).arg("PX").arg(READY_KEY_MS);
+        command.arg(&*self.ready).arg(1).arg("PX").arg(READY_KEY_MS);
         self.ask(&command).await
     }
 
@@ -93,8 +119,11 @@ impl Redis {
         let (lease, keep) = (ms(lease), ms(keep));
         call.text(format_args!("1 0 {} {owner}", keep.saturating_sub(lease))).arg(keep);
         let mine = |asked, unheard| Claim::Mine(Claimed { owner: owner.into(), asked, unheard });
-        let earlier: Option<(String, u64, bool)> = self.run(&call).await?;
-        let Some((kind, number, unheard)) = earlier else { return Ok(mine(0, false)) };
+        let earlier: Option<(String, u64, bool, String)> = self.run(&call).await?;
+        let Some((kind, number, unheard, odd)) = earlier else { return Ok(mine(0, false)) };
+        if !odd.is_empty() {
+            self.complain_of(&odd);
+        }
         Ok(match kind.as_str() {
             "recorded" => Claim::Recorded,
             "held" => Claim::Held { left: Duration::from_millis(number) },
@@ -164,28 +193,46 @@ impl Redis {
     }
 
     pub(super) async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
-        if self.link.has_slots() {
-            return self.results_one_by_one(ids).await;
-        }
-        let mut command = redis::cmd("MGET");
-        for id in ids {
-            command.arg(self.key(key::RESULT, id.as_str()));
-        }
-        let found: Vec<Option<Vec<u8>>> = self.ask(&command).await?;
-        Ok(found.into_iter().map(|json| json.map(Bytes::from)).collect())
+        let keys: Vec<_> = ids.iter().map(|id| self.key(key::RESULT, id.as_str())).collect();
+        Ok(self.get_all(&keys).await?.into_iter().map(|json| json.map(Bytes::from)).collect())
     }
 
-    /// All at once, each from its own slot. One that is away says nothing of the others: its result is not there yet.
-    async fn results_one_by_one(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
-        let result = async |id: &RequestId| {
-            let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key(key::RESULT, id.as_str()))).await?;
-            Ok(found.map(Bytes::from))
-        };
-        let found = join_all(ids.iter().map(result)).await;
+    /// What is in these keys, in order; nothing for one that holds no text. In one command, unless keys may be apart or
+    /// Redis has refused such a command.
+    async fn get_all(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Vec<u8>>>, StoreAway> {
+        if self.link.takes_several_keys() {
+            let Borrowed { mut connection, number } = self.link.borrow()?;
+            match connection.query(redis::cmd("MGET").arg(keys)).await {
+                Err(error) if scrubber::is_about_several_keys(&error) => self.link.read_one_by_one(&error),
+                answer => return self.link.observe(number, answer),
+            }
+        }
+        let found = join_all(keys.iter().map(|key| self.get(*key))).await;
+        // One whose part of a cluster is away says nothing of the others: it is not there yet.
         if found.iter().all(Result::is_err) {
             return found.into_iter().collect();
         }
         Ok(found.into_iter().map(Result::unwrap_or_default).collect())
+    }
+
+    /// What is in a key; nothing if it holds no text.
+    async fn get(&self, key: Key<'_>) -> Result<Option<Vec<u8>>, StoreAway> {
+        let Borrowed { mut connection, number } = self.link.borrow()?;
+        match connection.query(redis::cmd("GET").arg(key)).await {
+            Err(error) if scrubber::is_wrong_type(&error) => {
+                self.complain_of(key.kind);
+                Ok(None)
+            }
+            answer => self.link.observe(number, answer),
+        }
+    }
+
+    /// Logs that a key of ours holds what we have not written.
+    fn complain_of(&self, kind: &str) {
+        if self.link.is_due(kind) {
+            let key = format!("{}:{kind}:{{…}}", self.prefix);
+            warn!(%key, "a key holds something that quicklogin has not written; it counts as missing and is replaced");
+        }
     }
 
     pub(super) async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
@@ -212,10 +259,19 @@ impl Redis {
     }
 
     pub(super) async fn is_accepted(&self, id: &RequestId) -> Result<bool, StoreAway> {
-        let mut command = redis::cmd("EXISTS");
-        command.arg(self.key(key::ACCEPTED, id.as_str())).arg(self.key(key::CLAIM, id.as_str()));
-        let found: u32 = self.ask(&command).await?;
-        Ok(found > 0)
+        let keys = [key::ACCEPTED, key::CLAIM].map(|kind| self.key(kind, id.as_str()));
+        let Borrowed { mut connection, number } = self.link.borrow()?;
+        match connection.query::<u32>(redis::cmd("EXISTS").arg(&keys)).await {
+            Err(error) if scrubber::is_about_several_keys(&error) => {
+                let [accepted, claim] = keys.map(|key| {
+                    let mut command = redis::cmd("EXISTS");
+                    command.arg(key);
+                    command
+                });
+                Ok(self.ask(&accepted).await? || self.ask(&claim).await?)
+            }
+            answer => Ok(self.link.observe(number, answer)? > 0),
+        }
     }
 
     fn key<'a>(&'a self, kind: &'static str, name: &'a str) -> Key<'a> {

@@ -7,6 +7,7 @@ pub(crate) mod amqp;
 pub(crate) mod fleet;
 pub(crate) mod line;
 pub(crate) mod logins;
+pub(crate) mod odd_redis;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod push;

@@ -1,6 +1,7 @@
 -- Keeps a ticket. KEYS: ticket. ARGV: JSON, when it was made in s, life ms. Answers 1, or 0 when the one that is there is
 -- newer. One that cannot be read, or does not say when it was made, is older than any.
-local readable, earlier = pcall(cjson.decode, redis.call('GET', KEYS[1]) or '')
+local text = redis.pcall('GET', KEYS[1])
+local readable, earlier = pcall(cjson.decode, type(text) == 'string' and text or '')
 if readable and type(earlier) == 'table' and (tonumber(earlier.created_s) or 0) > tonumber(ARGV[2]) then
   return 0
 end

@@ -32,6 +32,9 @@ pub(super) const REFRESH: &str = "refresh";
 pub(super) const REFUSAL: &str = "refusal";
 pub(super) const TICKET: &str = "ticket";
 pub(super) const AUTHORIZER: &str = "authorizer";
+pub(super) const FORCED: &str = "forced";
+pub(super) const REPLACED: &str = "replaced";
+pub(super) const WORKER: &str = "worker";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,13 @@
 -- Leads the refreshing of a token, or goes on leading it. KEYS: refresh. ARGV: leader, lease ms. Answers 1, or 0 when
 -- someone else is at it.
-local leader = redis.call('GET', KEYS[1])
-if leader and leader ~= ARGV[1] then
+local leader = redis.pcall('GET', KEYS[1])
+if type(leader) == 'table' and not string.find(leader.err, 'WRONGTYPE', 1, true) then
+  return leader
+elseif type(leader) == 'string' and leader ~= ARGV[1] then
+  if redis.call('PTTL', KEYS[1]) == -1 then
+    -- Nobody would ever lead again. Whoever this is has one lease from now.
+    redis.call('SET', KEYS[1], leader, 'PX', ARGV[2])
+  end
   return 0
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

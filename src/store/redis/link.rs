@@ -7,11 +7,12 @@
 mod address;
 mod cluster;
 mod connection;
+mod dial;
 mod sentinels;
 mod topology;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -29,6 +30,8 @@ use topology::{Look, Topology};
 use crate::backoff::Backoff;
 use crate::secret::Secret;
 use crate::store::StoreAway;
+use crate::store::redis::complaints::Complaints;
+use crate::store::redis::scrubber::{self, Scrubber};
 
 /// So many time-outs in a row mean that the connection is dead, not slow.
 const DEAD_AFTER_TIMEOUTS: u32 = 3;
@@ -63,6 +66,14 @@ struct Shared {
     connection: ArcSwapOption<Connected>,
     timeouts: AtomicU32,
     broken: Notify,
+    scrubber: Scrubber,
+    complaints: Complaints,
+    /// Why the last connection could not be made, while there is none.
+    no_connection: ArcSwapOption<String>,
+    /// A command on several keys was refused, and each key is read by itself since.
+    one_by_one: AtomicBool,
+    /// One server was to be there, and it said that a key is on another node.
+    redirected: AtomicBool,
 }
 
 /// One connection, told apart from those before and after it.
@@ -88,6 +99,11 @@ impl Link {
             connection: ArcSwapOption::empty(),
             timeouts: AtomicU32::new(0),
             broken: Notify::new(),
+            scrubber: topology.scrubber().clone(),
+            complaints: Complaints::default(),
+            no_connection: ArcSwapOption::empty(),
+            one_by_one: AtomicBool::new(false),
+            redirected: AtomicBool::new(false),
         }));
         let keeper = link.clone();
         tracker.spawn(async move {
@@ -102,13 +118,49 @@ impl Link {
     /// The connection of the moment.
     pub(super) fn borrow(&self) -> Result<Borrowed, StoreAway> {
         let connected = self.0.connection.load();
-        let Connected { connection, number } = connected.as_deref().ok_or_else(|| StoreAway("not connected".into()))?;
+        let Connected { connection, number } = connected.as_deref().ok_or_else(|| self.not_connected())?;
         Ok(Borrowed { connection: connection.clone(), number: *number })
     }
 
-    /// Whether keys may be apart, so that no command can name several.
-    pub(super) fn has_slots(&self) -> bool {
-        self.0.connection.load().as_ref().is_some_and(|connected| connected.connection.has_slots())
+    fn not_connected(&self) -> StoreAway {
+        match self.0.no_connection.load().as_deref() {
+            Some(why) => StoreAway(format!("not connected: {why}")),
+            None => StoreAway("not connected".into()),
+        }
+    }
+
+    /// Whether a command may name keys of several slots.
+    pub(super) fn takes_several_keys(&self) -> bool {
+        let has_slots = self.0.connection.load().as_ref().is_some_and(|connected| connected.connection.has_slots());
+        !has_slots && !self.0.one_by_one.load(Ordering::Relaxed)
+    }
+
+    /// From now on each key is read by itself.
+    pub(super) fn read_one_by_one(&self, error: &RedisError) {
+        if !self.0.one_by_one.swap(true, Ordering::Relaxed) {
+            let fault = self.words(error);
+            warn!(%fault, "Redis refuses a command on several keys: each key is read by itself from now on, which costs more");
+        }
+    }
+
+    /// Whether the one server that was to be there is a node of a cluster, which has other keys elsewhere.
+    pub(super) fn was_redirected(&self) -> bool {
+        self.0.redirected.load(Ordering::Relaxed)
+    }
+
+    /// What may be printed of an error.
+    pub(super) fn words(&self, error: &RedisError) -> String {
+        self.0.scrubber.words(error)
+    }
+
+    /// What may be printed of an error text that a script returned.
+    pub(super) fn text(&self, text: &str) -> String {
+        self.0.scrubber.text(text)
+    }
+
+    /// Whether a log line about `what` is due.
+    pub(super) fn is_due(&self, what: &str) -> bool {
+        self.0.complaints.is_due(what)
     }
 
     /// Takes note of how a command went. What went wrong on an earlier connection does not count against this one.
@@ -118,20 +170,32 @@ impl Link {
                 self.0.timeouts.store(0, Ordering::Relaxed);
                 Ok(value)
             }
-            Err(error) => {
-                if error.is_timeout() {
-                    self.0.timeouts.fetch_add(1, Ordering::Relaxed);
-                }
-                let current = self.0.connection.load().as_ref().is_some_and(|current| {
-                    // A cluster's mends itself: what one node says of itself says nothing of the others.
-                    current.number == number && !current.connection.has_slots()
-                });
-                if current && self.is_fatal(&error) {
-                    self.0.broken.notify_one();
-                }
-                Err(StoreAway(error.to_string()))
-            }
+            Err(error) => Err(self.fault(number, &error)),
         }
+    }
+
+    /// Takes note of a command that failed, and logs what a server refuses, or that it is slow: nothing else would say so.
+    /// A lost connection is logged by `keep`.
+    pub(super) fn fault(&self, number: u64, error: &RedisError) -> StoreAway {
+        if error.is_timeout() {
+            self.0.timeouts.fetch_add(1, Ordering::Relaxed);
+        }
+        let current = self.0.connection.load().as_ref().is_some_and(|current| {
+            // A cluster's mends itself: what one node says of itself says nothing of the others.
+            current.number == number && !current.connection.has_slots()
+        });
+        if current && scrubber::is_redirect(error) {
+            self.0.redirected.store(true, Ordering::Relaxed);
+        }
+        if current && self.is_fatal(error) {
+            self.0.broken.notify_one();
+        }
+        let fault = self.words(error);
+        let is_lost = error.is_io_error() && !error.is_timeout();
+        if !is_lost && self.is_due(scrubber::code(error)) {
+            warn!(%fault, "Redis does not serve a command");
+        }
+        StoreAway(fault)
     }
 
     fn is_fatal(&self, error: &RedisError) -> bool {
@@ -149,6 +213,8 @@ impl Link {
                     info!("Redis is connected");
                     (failures, told) = (0, false);
                     self.0.timeouts.store(0, Ordering::Relaxed);
+                    self.0.redirected.store(false, Ordering::Relaxed);
+                    self.0.no_connection.store(None);
                     // A complaint about the last connection, left lying.
                     let _ = timeout(Duration::ZERO, self.0.broken.notified()).await;
                     let stays_in_use = connection.has_slots();
@@ -161,11 +227,14 @@ impl Link {
                         warn!("Redis is lost; connecting again");
                     }
                 }
-                Err(error) if !told => {
-                    warn!(at = topology.hosts(), %error, "no Redis; connecting again, for ever");
-                    told = true;
+                Err(error) => {
+                    let error = self.words(&error);
+                    if !told {
+                        warn!(at = topology.hosts(), %error, "no Redis; connecting again, for ever");
+                        told = true;
+                    }
+                    self.0.no_connection.store(Some(Arc::new(error)));
                 }
-                Err(_) => {}
             }
             sleep(RECONNECT.pause(failures, fastrand::f64())).await;
             failures += 1;

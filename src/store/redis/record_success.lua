@@ -3,8 +3,7 @@
 local set = redis.pcall('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[1])
 if not (set and set.ok) then
   -- There is a result; or Redis is full, and there may be one all the same, whose answer was lost on the way.
-  local readable, earlier = pcall(cjson.decode, redis.call('GET', KEYS[1]) or '')
-  if readable and type(earlier) == 'table' and earlier.status == 'succeeded' then
+  if status_of(KEYS[1]) == 'succeeded' then
     return 0
   end
   if set then

@@ -4,4 +4,11 @@ if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
   return false
 end
-return redis.call('EXISTS', KEYS[1]) == 1 and 'recorded' or 'claimed'
+local status = status_of(KEYS[1])
+if status and status ~= 'odd' then
+  return 'recorded'
+elseif redis.call('EXISTS', KEYS[2]) == 1 then
+  return 'claimed'
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
+return false

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::redis::link::Borrowed;
-use crate::store::redis::{Redis, key, ms};
+use crate::store::redis::{Redis, key, ms, scrubber};
 use crate::store::tokens::TICKET_LIFE;
 use crate::store::{
     Budget, ExternalValue, FoundKey, KeyKind, NoLook, Renewal, SharedRefusal, SharedState, SharedToken, StoreAway,
@@ -52,9 +52,9 @@ struct TicketBody {
 
 impl Redis {
     pub(in crate::store) async fn shared_token(&self, appid: &AppId) -> Result<SharedState, StoreAway> {
-        let mut command = redis::cmd("MGET");
-        command.arg(self.key(key::TOKEN, appid.as_str())).arg(self.key(key::REFUSAL, appid.as_str()));
-        let (token, refusal): (Option<Vec<u8>>, Option<Vec<u8>>) = self.ask(&command).await?;
+        let keys = [key::TOKEN, key::REFUSAL].map(|kind| self.key(kind, appid.as_str()));
+        let mut found = self.get_all(&keys).await?.into_iter();
+        let (token, refusal) = (found.next().flatten(), found.next().flatten());
         let token = token.and_then(|json| serde_json::from_slice::<TokenBody>(&json).ok());
         let refusal = refusal.and_then(|json| serde_json::from_slice::<RefusalBody>(&json).ok());
         Ok(SharedState { token: token.map(Into::into), refusal: refusal.map(Into::into) })
@@ -111,7 +111,8 @@ impl Redis {
     ) -> Result<Option<Secret>, StoreAway> {
         let mut command = redis::cmd("HMGET");
         command.arg(self.key(key::AUTHORIZER, appid.as_str())).arg("platform").arg("refresh_token");
-        let (of, token): (Option<String>, Option<String>) = self.ask(&command).await?;
+        let Some((of, token)) = self.unless_wrong(key::AUTHORIZER, &command).await? else { return Ok(None) };
+        let (of, token): (Option<String>, Option<String>) = (of, token);
         Ok(token.filter(|_| of.as_deref() == Some(platform.as_str())).map(Secret::from))
     }
 
@@ -128,7 +129,7 @@ impl Redis {
     }
 
     pub(in crate::store) async fn ticket(&self, platform: &AppId) -> Result<Option<Secret>, StoreAway> {
-        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(self.key(key::TICKET, platform.as_str()))).await?;
+        let found = self.get(self.key(key::TICKET, platform.as_str())).await?;
         Ok(found.and_then(|json| serde_json::from_slice::<TicketBody>(&json).ok()).map(|body| body.ticket.into()))
     }
 
@@ -136,8 +137,8 @@ impl Redis {
         let since = clock::now_ms().saturating_sub(ms(budget.within));
         let mut command = redis::cmd("ZCOUNT");
         command.arg(self.key(budget.name, appid.as_str())).arg(since).arg("+inf");
-        let spent: u64 = self.ask(&command).await?;
-        Ok(spent < u64::from(budget.most))
+        let spent: Option<u64> = self.unless_wrong(budget.name, &command).await?;
+        Ok(spent.unwrap_or(0) < u64::from(budget.most))
     }
 
     pub(in crate::store) async fn spend(&self, appid: &AppId, budget: &Budget) -> Result<bool, StoreAway> {
@@ -145,6 +146,7 @@ impl Redis {
         let mut call = self.scripts.spend.on([self.key(name, appid.as_str())]);
         let apart_ms = apart.as_millis() as u64;
         call.arg(most).arg(ms(within)).arg(apart_ms).arg(uuid::Uuid::now_v7().simple().to_string());
+        call.arg(clock::now_ms());
         self.run(&call).await
     }
 
@@ -163,12 +165,28 @@ impl Redis {
         Ok(value.map(|value| FoundKey { value: ExternalValue(value), ends_at_ms }))
     }
 
+    /// Reads a key of ours; nothing if it is of another type.
+    pub(super) async fn unless_wrong<T: FromRedisValue>(
+        &self,
+        kind: &str,
+        command: &Cmd,
+    ) -> Result<Option<T>, StoreAway> {
+        let Borrowed { mut connection, number } = self.link.borrow()?;
+        match connection.query(command).await {
+            Err(error) if scrubber::is_wrong_type(&error) => {
+                self.complain_of(kind);
+                Ok(None)
+            }
+            answer => self.link.observe(number, answer).map(Some),
+        }
+    }
+
     /// Reads a key that others write, which may hold anything, and so is taken as bytes: what is wrong with it does not
     /// count against Redis.
     async fn look<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoLook> {
         let Borrowed { mut connection, number } = self.link.borrow().map_err(NoLook::Away)?;
         match connection.query(command).await {
-            Err(error) if is_about_the_key(&error) => Err(NoLook::Unreadable(error.to_string())),
+            Err(error) if is_about_the_key(&error) => Err(NoLook::Unreadable(self.link.words(&error))),
             answer => self.link.observe(number, answer).map_err(NoLook::Away),
         }
     }

@@ -7,6 +7,8 @@ use std::fmt::Display;
 use redis::io::tcp::TcpSettings;
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError};
 
+use crate::secret::Secret;
+
 const SENTINEL_PORT: u16 = 26379;
 const SCHEMES: &str = "redis://, redis+sentinel:// or redis+cluster:// (with TLS, rediss://, rediss+sentinel:// or \
                        rediss+cluster://)";
@@ -84,8 +86,19 @@ impl Address {
         if !parts.path.is_empty() || !parts.query.is_empty() {
             return Err(bad("ends with its hosts where it is a cluster's: a cluster has neither databases nor names"));
         }
-        let node = |host: &&str| parts.info(parts.login, host, "").map(ours);
+        let node = |host: &&str| parts.info(parts.login, host, "").map(ours).map(with_user);
         Ok(Self::Cluster(parts.hosts.iter().map(node).collect::<Result<_, _>>()?))
+    }
+
+    /// What must never be printed: every user and password.
+    pub(super) fn credentials(&self) -> Vec<Secret> {
+        let (nodes, login) = match self {
+            Self::One(one) => (std::slice::from_ref(one), None),
+            Self::Sentinels { sentinels, login, .. } => (sentinels.as_slice(), Some(login)),
+            Self::Cluster(nodes) => (nodes.as_slice(), None),
+        };
+        let logins = nodes.iter().map(ConnectionInfo::redis_settings).chain(login);
+        logins.flat_map(|login| [login.username(), login.password()]).flatten().map(Secret::from).collect()
     }
 
     /// Hosts and ports, for people.
@@ -126,10 +139,20 @@ fn info(url: &str) -> Result<ConnectionInfo, BadStoreUrl> {
     url.into_connection_info().map_err(BadStoreUrl::from)
 }
 
-/// As the store's own connections are.
+/// As the store's own connections are. RESP2, which needs no `HELLO`: Redis 5 and many proxies do not know that command.
 fn ours(info: ConnectionInfo) -> ConnectionInfo {
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
     quick(info).set_redis_settings(settings)
+}
+
+/// A password without a user is the default user's. Said so, a node that needs no password takes it too.
+fn with_user(info: ConnectionInfo) -> ConnectionInfo {
+    let login = info.redis_settings();
+    if login.password().is_none() || login.username().is_some() {
+        return info;
+    }
+    let login = login.clone().set_username("default");
+    info.set_redis_settings(login)
 }
 
 fn quick(info: ConnectionInfo) -> ConnectionInfo {

@@ -32,7 +32,7 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new(nodes: Vec<ConnectionInfo>, connect_timeout: Duration, timeout: Duration) -> RedisResult<Self> {
         let client = ClusterClient::builder(nodes)
-            .use_protocol(ProtocolVersion::RESP3)
+            .use_protocol(ProtocolVersion::RESP2)
             .tcp_settings(tcp())
             // While the crate connects to a node that is silent, commands to all others wait too.
             .connection_timeout(connect_timeout.min(timeout / 2))

@@ -9,11 +9,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    RedisResult, Role,
+    AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult,
+    Role,
 };
 
 use super::address::tcp;
+use super::dial::Server;
 
 /// The sentinels, with a connection to each that answers.
 pub(super) struct Sentinels {
@@ -27,7 +28,7 @@ pub(super) struct Sentinels {
 }
 
 struct Sentinel {
-    client: Client,
+    server: Server,
     connection: Option<MultiplexedConnection>,
 }
 
@@ -41,13 +42,13 @@ struct Master {
 
 impl Sentinels {
     pub(super) fn new(
-        sentinels: Vec<Client>,
+        sentinels: Vec<Server>,
         name: String,
         login: RedisConnectionInfo,
         tls: bool,
         config: AsyncConnectionConfig,
     ) -> Self {
-        let sentinels = sentinels.into_iter().map(|client| Sentinel { client, connection: None }).collect();
+        let sentinels = sentinels.into_iter().map(|server| Sentinel { server, connection: None }).collect();
         Self { sentinels, name, login, tls, config, epoch: 0 }
     }
 
@@ -59,7 +60,7 @@ impl Sentinels {
             true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
         };
         let info = address.into_connection_info()?.set_redis_settings(self.login.clone()).set_tcp_settings(tcp());
-        let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&self.config).await?;
+        let mut connection = Server::new(info)?.dial(&self.config).await?;
         match redis::cmd("ROLE").query_async(&mut connection).await? {
             Role::Primary { .. } => {
                 self.epoch = epoch;
@@ -101,7 +102,7 @@ impl Sentinel {
         let mut connection = match &self.connection {
             Some(connection) => connection.clone(),
             None => {
-                let connection = self.client.get_multiplexed_async_connection_with_config(config).await?;
+                let connection = self.server.dial(config).await?;
                 self.connection.insert(connection).clone()
             }
         };

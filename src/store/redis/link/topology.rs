@@ -1,21 +1,24 @@
 //! What is connected to: one Redis, the master that sentinels name, or a cluster.
 
 use futures_util::future::join;
-use redis::{AsyncConnectionConfig, Client, RedisResult};
+use redis::{AsyncConnectionConfig, RedisResult};
 
 use super::RedisSettings;
 use super::address::{Address, BadStoreUrl};
 use super::cluster::Cluster;
 use super::connection::Connection;
+use super::dial::Server;
 use super::sentinels::Sentinels;
+use crate::store::redis::scrubber::Scrubber;
 
 pub(super) struct Topology {
     hosts: String,
+    scrubber: Scrubber,
     kind: Kind,
 }
 
 enum Kind {
-    One(Client, AsyncConnectionConfig),
+    One(Server, AsyncConnectionConfig),
     Sentinels(Sentinels),
     Cluster(Cluster),
 }
@@ -36,16 +39,16 @@ impl Topology {
             .set_response_timeout(Some(timeout))
             .set_pipeline_buffer_size(1024);
         let address = Address::parse(settings.url.expose())?;
-        let hosts = address.hosts();
+        let (hosts, scrubber) = (address.hosts(), Scrubber::new(address.credentials()));
         let kind = match address {
-            Address::One(info) => Kind::One(Client::open(info)?, config),
+            Address::One(info) => Kind::One(Server::new(info)?, config),
             Address::Sentinels { sentinels, name, login, tls } => {
-                let sentinels = sentinels.into_iter().map(Client::open).collect::<Result<_, _>>()?;
+                let sentinels = sentinels.into_iter().map(Server::new).collect::<Result<_, _>>()?;
                 Kind::Sentinels(Sentinels::new(sentinels, name, login, tls, config))
             }
             Address::Cluster(nodes) => Kind::Cluster(Cluster::new(nodes, connect_timeout, timeout)?),
         };
-        Ok(Self { hosts, kind })
+        Ok(Self { hosts, scrubber, kind })
     }
 
     /// Where it is looked for, for people.
@@ -53,11 +56,14 @@ impl Topology {
         &self.hosts
     }
 
+    /// What may be printed of an error of this Redis.
+    pub(super) fn scrubber(&self) -> &Scrubber {
+        &self.scrubber
+    }
+
     pub(super) async fn connect(&mut self) -> RedisResult<Connection> {
         match &mut self.kind {
-            Kind::One(client, config) => {
-                client.get_multiplexed_async_connection_with_config(config).await.map(Connection::One)
-            }
+            Kind::One(server, config) => server.dial(config).await.map(Connection::One),
             Kind::Sentinels(sentinels) => sentinels.connect().await.map(Connection::One),
             Kind::Cluster(cluster) => cluster.connect().await.map(Connection::Cluster),
         }
