@@ -72,6 +72,11 @@ impl<F: Clone> Breaker<F> {
         self.state().as_ref().map(|open| open.fault.clone())
     }
 
+    /// Why it is open, and how long it is at `now` until a probe may go.
+    pub fn open(&self, now: Instant) -> Option<(F, Duration)> {
+        self.state().as_ref().map(|open| (open.fault.clone(), open.until.saturating_duration_since(now)))
+    }
+
     /// How often in a row it was tripped.
     pub fn times(&self) -> u32 {
         self.state().as_ref().map_or(0, |open| open.times)

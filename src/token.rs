@@ -16,6 +16,7 @@ mod seen;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,6 +34,7 @@ use refresh::Wanted;
 pub use secrets::KeptSecret;
 pub use seen::{Seen, SeenToken};
 pub use source::{Platform, Source};
+pub use trouble::Trouble;
 
 use crate::breaker::Breaker;
 use crate::clock;
@@ -96,6 +98,8 @@ struct AppState {
     fetching: Breaker<TokenFault>,
     /// The last refusal of the fleet's that this worker knows of.
     known_refusal: Mutex<Option<String>>,
+    /// What operators are told.
+    troubles: trouble::Troubles,
 }
 
 /// A token in memory.
@@ -170,6 +174,7 @@ impl Tokens {
         refusal: &WechatAnswer,
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
+        app.0.troubles.refused(failed, refusal);
         let wanted = Wanted::OtherThan { failed: failed.clone(), refusal: refusal.clone() };
         self.fetch(app, wanted, until).await
     }
@@ -189,6 +194,7 @@ impl KnownApp {
             turn: tokio::sync::Mutex::default(),
             fetching: Breaker::default(),
             known_refusal: Mutex::default(),
+            troubles: trouble::Troubles::default(),
         }))
     }
 

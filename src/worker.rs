@@ -157,6 +157,16 @@ impl Worker {
         self.0.calls.forget(&self.0.meters);
     }
 
+    /// The access tokens of its apps.
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// What WeChat lets each app do.
+    pub fn calls(&self) -> &Calls {
+        &self.0.calls
+    }
+
     /// How many deliveries to consume at once for so many slots: a little more than can be in hand, so that none of them
     /// waits for the broker.
     pub fn prefetch(slots: u16) -> u16 {

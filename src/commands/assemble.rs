@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::config::Settings;
+use crate::fleet;
 use crate::gateway::{self, AppIds, Keys};
 use crate::meters::Meters;
 use crate::ops::Readiness;
@@ -211,6 +212,12 @@ impl Process {
     pub(super) fn oversee(&self, readiness: &Readiness) {
         let looking = oversight::oversee(readiness.clone(), self.meters.clone());
         self.in_background(looking);
+    }
+
+    /// Has a worker say every few seconds, in the store, that it runs, and what is wrong with its apps.
+    pub(super) fn beat(&self, opened: &Opened, worker: &Worker) {
+        let (store, meters) = (opened.store.clone(), self.meters.clone());
+        self.in_background(fleet::beat(store, worker.clone(), process_name(), self.settings.worker.slots, meters));
     }
 
     /// Runs something until the soft stop; from then on only what is in hand counts.

@@ -38,6 +38,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.announce(&consumer);
     let readiness = process.readiness(&opened, true, Some(&consumer));
     process.oversee(&readiness);
+    process.beat(&opened, &worker);
     let parts = process.gateway(&opened, apps, readiness)?;
     say(format_args!("quicklogin gateway: listening on http://{}", address(&listener)?));
     // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.

@@ -69,7 +69,7 @@ struct Fleet {
 pub(super) async fn run(process: &Process, action: Action) -> Result<(), CommandError> {
     let fleet = Fleet::open(process).await?;
     let done = match action {
-        Action::Show { app, json } => show::run(&fleet.tokens, app.as_deref(), json).await,
+        Action::Show { app, json } => show::run(&fleet.tokens, &fleet.store, app.as_deref(), json).await,
         Action::Refresh { app, force } => fleet.refresh(&app, force).await,
         Action::Ticket { platform, push: true, .. } => fleet.start_push(process, platform.as_deref()).await,
         Action::Ticket { platform, file, .. } => fleet.keep_ticket(process, platform.as_deref(), file.as_deref()).await,

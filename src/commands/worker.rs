@@ -23,6 +23,7 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.announce(&consumer);
     let readiness = process.readiness(&opened, false, Some(&consumer));
     process.oversee(&readiness);
+    process.beat(&opened, &worker);
     serve_ops(process, readiness).await;
     let ended = process.work(&opened, worker, consumer).await;
     process.finish().await;

@@ -116,6 +116,7 @@ impl KnownApp {
         let spread = left_ms.min(gone_ms) as f64 / 5.0 * fastrand::f64();
         self.0.cached.store(Some(Arc::new(Cached { token, refresh_from: fresh_until + spread as u64 })));
         self.0.fetching.close();
+        self.0.troubles.has_token(&access_token);
         access_token
     }
 
@@ -141,6 +142,7 @@ impl KnownApp {
         let heard_at = missed.refusal.as_ref().map(|refusal| refusal.heard_at);
         let gone = Duration::from_millis(heard_at.map_or(0, |heard_at| clock::now_ms().saturating_sub(heard_at)));
         let pause = missed.fault.pause(times, fastrand::f64()).saturating_sub(gone);
+        self.0.troubles.no_token(&missed.fault, times);
         self.0.fetching.trip(missed.fault.clone(), times, Instant::now() + pause);
     }
 }

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::store::{SharedState, StoreAway};
+use crate::token::trouble::digest_of;
 use crate::token::{KnownApp, Source, TokenFault, Tokens};
 
 /// What is known of an app's token.
@@ -31,6 +32,8 @@ pub struct SeenToken {
     pub expires_at: Option<UnixMs>,
     /// Which worker fetched it.
     pub fetched_by: Option<String>,
+    /// The beginning of its digest: a worker names a token that WeChat refused by the same.
+    pub digest: String,
 }
 
 impl Tokens {
@@ -47,7 +50,10 @@ impl Tokens {
         if let Source::External(external) = app.source() {
             seen.by_way_of = Some(external.place(app.appid()));
             match self.look_at_external(app.appid(), external).await {
-                Ok(_) => seen.token = Some(SeenToken { fetched_at: None, expires_at: None, fetched_by: None }),
+                Ok(token) => {
+                    let digest = digest_of(&token.access_token);
+                    seen.token = Some(SeenToken { fetched_at: None, expires_at: None, fetched_by: None, digest });
+                }
                 Err(fault) => seen.problem = Some(fault.to_string()),
             }
             return Ok(seen);
@@ -58,6 +64,7 @@ impl Tokens {
             fetched_at: Some(token.fetched_at),
             expires_at: Some(token.expires_at),
             fetched_by: token.fetched_by,
+            digest: digest_of(&token.access_token),
         });
         seen.refusal = refusal.map(|refusal| (refusal.answer, refusal.times));
         if let Some(platform) = app.source().platform() {

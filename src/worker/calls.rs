@@ -19,7 +19,8 @@ use sign::Sign;
 
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, Permit, Probe};
-use crate::login::AppId;
+use crate::clock;
+use crate::login::{AppId, UnixMs};
 use crate::meters::Meters;
 use crate::verdict::Stopped;
 use crate::wechat::{Fault, Reply};
@@ -63,6 +64,21 @@ impl Calls {
         let stopped = apps.values().filter(|calls| calls.begin_anew()).count();
         meters.app_stopped(-(stopped as i64));
         apps.retain(|_, calls| Arc::strong_count(calls) > 1);
+    }
+
+    /// The apps that no calls are made for, why, and when a call may try whether it is over, in Unix ms.
+    pub fn stopped(&self) -> Vec<(AppId, Stopped, UnixMs)> {
+        let apps = self.apps.lock().expect("nothing panics while holding it");
+        let open = |(appid, calls): (&AppId, &Arc<AppCalls>)| {
+            let (stopped, until) = when(calls.breaker.open(Instant::now()))?;
+            Some((appid.clone(), stopped, until))
+        };
+        apps.iter().filter_map(open).collect()
+    }
+
+    /// The same of WeChat itself.
+    pub fn away(&self) -> Option<(Stopped, UnixMs)> {
+        when(self.wechat.open(Instant::now()))
     }
 
     pub(super) fn of(&self, appid: &AppId) -> Arc<AppCalls> {
@@ -139,6 +155,10 @@ impl AppCalls {
     fn lately(&self) -> MutexGuard<'_, Lately> {
         self.lately.lock().expect("nothing panics while holding it")
     }
+}
+
+fn when(open: Option<(Stopped, Duration)>) -> Option<(Stopped, UnixMs)> {
+    open.map(|(stopped, left)| (stopped, clock::now_ms() + left.as_millis() as UnixMs))
 }
 
 fn granted(permit: Permit<'_, Stopped>) -> Result<Option<Probe<'_, Stopped>>, (Stopped, Duration)> {

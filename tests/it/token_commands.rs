@@ -147,3 +147,73 @@ fn tokens_of_a_process_on_its_own_cannot_be_seen() {
     let ended = Site::with("").run(&["token", "show"]);
     assert_eq!((ended.code, ended.stderr.contains("shared in Redis")), (Some(2), true), "{}", ended.stderr);
 }
+
+/// What one line of `token show --json` says, once it says this.
+async fn shown_soon(fleet: &Running, appid: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let mut shown = Value::Null;
+    crate::support::fleet::eventually("the workers have said so", async || {
+        shown = fleet.shown(appid);
+        is_so(&shown)
+    })
+    .await;
+    shown
+}
+
+#[tokio::test]
+async fn show_tells_which_address_is_missing_from_the_list_and_at_which_worker() {
+    let fleet = Running::start().await;
+    let refused = json!({"appid": APP, "ip_refused": true});
+    post(&format!("{}/sim/apps", fleet.servers.simulator_url()), &refused).await;
+    assert_eq!(fleet.login(APP).await.code, Some(1));
+    let shown = shown_soon(&fleet, APP, |shown| shown["workers"][0]["fault"].is_object()).await;
+    let worker = &shown["workers"][0];
+    assert_eq!((&shown["valid"], &worker["fault"]["answer"]["errcode"]), (&json!(false), &json!(40164)));
+    assert_eq!(worker["address"], "127.0.0.1");
+    let name = worker["worker"].as_str().expect("host and process id");
+    let table = fleet.site.run(&["token", "show", "--app", APP]);
+    for expected in [name, "no valid token", "40164", "put 127.0.0.1 on the app's IP list", "1 worker runs"] {
+        assert!(table.stdout.contains(expected), "{expected} in {}", table.stdout);
+    }
+}
+
+#[tokio::test]
+async fn show_tells_that_wechat_refuses_the_token_that_is_there_and_who_heard_it() {
+    let fleet = Running::start().await;
+    assert_eq!(fleet.login(APP).await.code, Some(0));
+    assert_eq!(fleet.shown(APP)["valid"], true);
+    let sim = fleet.servers.simulator_url();
+    post(&format!("{sim}/sim/tokens/invalidate"), &json!({})).await;
+    // There is no other token either.
+    post(&format!("{sim}/sim/apps"), &json!({"appid": APP, "ip_refused": true})).await;
+    assert_eq!(fleet.login(APP).await.code, Some(1));
+    let shown = shown_soon(&fleet, APP, |shown| shown["refused"].is_object()).await;
+    assert_eq!(shown["valid"], false);
+    let by = shown["refused"]["by"].as_str().expect("a worker");
+    assert!(shown["refused"]["answer"]["errcode"].is_i64() && shown["refused"]["at"].is_u64(), "{shown}");
+    let table = fleet.site.run(&["token", "show", "--app", APP]);
+    for expected in [by, "WeChat refuses this token", "WeChat refused it with"] {
+        assert!(table.stdout.contains(expected), "{expected} in {}", table.stdout);
+    }
+    post(&format!("{sim}/sim/apps"), &json!({"appid": APP, "ip_refused": false})).await;
+    let again = async || fleet.login(APP).await.code == Some(0);
+    crate::support::fleet::eventually("there is another token", again).await;
+    let shown = shown_soon(&fleet, APP, |shown| shown["valid"] == true && shown["workers"] == json!([])).await;
+    assert_eq!((&shown["refused"], &shown["workers_running"]), (&Value::Null, &json!(1)));
+}
+
+#[tokio::test]
+async fn show_tells_which_apps_are_paused_and_until_when() {
+    let fleet = Running::start().await;
+    let sim = fleet.servers.simulator_url();
+    for _ in 0..3 {
+        let mint = json!({"appid": APP, "script": [{"errcode": 48001}]});
+        let minted = post(&format!("{sim}/sim/codes"), &mint).await;
+        fleet.site.run(&["login", minted["code"].as_str().expect("a code"), "--appid", APP]);
+    }
+    let shown = shown_soon(&fleet, APP, |shown| shown["workers"][0]["paused"].is_object()).await;
+    let paused = &shown["workers"][0]["paused"];
+    assert_eq!((&paused["cause"], &paused["answer"]["errcode"]), (&json!("not_served"), &json!(48001)));
+    assert!(paused["until"].as_u64().is_some_and(|until| until > 1_600_000_000_000), "{shown}");
+    let table = fleet.site.run(&["token", "show", "--app", APP]);
+    assert!(table.stdout.contains("paused (not_served)") && table.stdout.contains("48001"), "{}", table.stdout);
+}

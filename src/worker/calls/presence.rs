@@ -30,6 +30,10 @@ impl Presence {
         self.breaker.permit(now)
     }
 
+    pub(super) fn open(&self, now: Instant) -> Option<(Stopped, Duration)> {
+        self.breaker.open(now)
+    }
+
     /// WeChat has answered.
     pub(super) fn answer(&self, meters: &Meters) {
         self.no_answers.store(0, Ordering::Relaxed);
