@@ -119,7 +119,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let settings = Settings::load(cli.config.as_deref());
     let command = cli.command.unwrap_or(Command::Serve);
     match &command {
-        Command::Config(action) => return config::run(action, settings),
+        Command::Config(action) => return config::run(action, cli.config.as_deref(), settings),
         Command::Explain(args) => return explain::run(args),
         _ => {}
     }
@@ -137,6 +137,9 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let _logs = telemetry::start(filter, settings.log.format).map_err(|bad| {
         CommandError::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\"")
     })?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("another TLS provider was installed before");
     }

@@ -1,30 +1,33 @@
 //! Settings: compiled-in defaults, then a TOML file, then the environment. Used by commands only; everything below
 //! them is passed plain values.
 //!
-//! Here the layers are read; `sections` has the keys; `values`, and for their parts `hosts`, `apps` and `platforms`, check
-//! them and make plain values of them.
+//! Here the layers are read; `variables` has those of the environment; `sections` has the keys, and `reading` fills them;
+//! `values`, and for their parts `hosts`, `apps` and `platforms`, check them and make plain values of them; `secrecy` warns
+//! of what strangers could read.
 
 mod apps;
 mod hosts;
+mod names;
 mod platforms;
+mod reading;
+mod secrecy;
 mod sections;
 mod values;
+mod variables;
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use config::{Config, ConfigError, Environment, File, FileFormat};
+use config::{Config, ConfigError, File, FileFormat};
+use serde::Deserialize;
+
+use reading::{Misfit, Node};
+use variables::Variables;
 
 pub use sections::{AppEntry, ExternalEntry, LogFormat, PlatformEntry, Settings};
 
 /// The commented reference, which is also where the defaults come from.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
-/// Apps and platforms in the environment: one TOML list each, since a list cannot be spelled in single variables.
-const TABLE_VARIABLES: [(&str, &str); 2] = [("QUICKLOGIN__APPS", "apps"), ("QUICKLOGIN__PLATFORMS", "platforms")];
-/// Lists of texts in the environment: comma-separated.
-const LIST_VARIABLES: [(&str, &str); 2] =
-    [("QUICKLOGIN__GATEWAY__KEYS", "gateway.keys"), ("QUICKLOGIN__WECHAT__HOSTS", "wechat.hosts")];
 const HINT: &str =
     "config/default.toml has every key with its meaning; `quicklogin config check` checks without starting";
 
@@ -50,97 +53,88 @@ impl BadSettings {
 impl Settings {
     /// The settings from `file`, if any, and the environment.
     pub fn load(file: Option<&Path>) -> Result<Self, BadSettings> {
-        let settings = Self::layered(file, our_variables()?)?;
+        let variables = Variables::of(std::env::vars_os())?;
+        let settings = Self::layered(file, variables)?;
         settings.check()?;
         Ok(settings)
     }
 
-    fn layered(file: Option<&Path>, mut variables: HashMap<String, String>) -> Result<Self, BadSettings> {
+    fn layered(file: Option<&Path>, mut variables: Variables) -> Result<Self, BadSettings> {
         let mut layers = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        let file = file.map(read_file).transpose()?;
+        let file_holds_secrets = file.as_ref().is_some_and(|file| secrecy::holds_secrets(&file.cache));
         if let Some(file) = file {
-            if !file.is_file() {
-                let what = format!("there is no settings file {}", file.display());
-                return Err(BadSettings::new(what, "give --config a readable TOML file"));
-            }
-            layers = layers.add_source(File::from(file).format(FileFormat::Toml));
+            layers = layers.add_source(file);
         }
-        for (variable, key) in TABLE_VARIABLES {
-            if let Some(list) = variables.remove(variable) {
-                layers = layers.add_source(in_environment(variable, key, &list)?);
-            }
+        for (setting, value) in &variables.values {
+            layers = match setting.as_str() {
+                table if variables::TABLES.contains(&table) => layers.add_source(in_environment(table, value)?),
+                list if variables::LISTS.contains(&list) => {
+                    let texts = value.trim().trim_matches(['[', ']']).split(',').map(str::trim);
+                    let texts: Vec<&str> = texts.filter(|text| !text.is_empty()).collect();
+                    layers.set_override(list, texts).expect("a list of texts under a good name")
+                }
+                setting => layers.set_override(setting, value.as_str()).expect("a text under a good name"),
+            };
         }
-        for (variable, key) in LIST_VARIABLES {
-            let Some(texts) = variables.remove(variable) else { continue };
-            let texts: Vec<&str> = texts.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
-            layers = layers.set_override(key, texts).expect("a list of texts under a good name");
-        }
-        let rest = Environment::with_prefix("QUICKLOGIN").prefix_separator("__").separator("__");
-        let bad = |error: ConfigError| unreadable(&error);
-        layers.add_source(rest.source(Some(variables))).build().map_err(bad)?.try_deserialize().map_err(bad)
+        let layers = layers.build().map_err(|_| BadSettings::new("the settings contradict each other", HINT))?;
+        let settings = Self::deserialize(Node::root(layers.cache)).map_err(|misfit| unreadable(&misfit, &variables))?;
+        Ok(Self { warnings: std::mem::take(&mut variables.warnings), file_holds_secrets, ..settings })
     }
+}
+
+fn read_file(file: &Path) -> Result<Config, BadSettings> {
+    let bad = |problem: &str| {
+        let what = format!("the settings file {} {problem}", file.display());
+        BadSettings::new(what, "give --config a TOML file in UTF-8 that this user may read")
+    };
+    if !file.is_file() {
+        let what = format!("there is no settings file {}", file.display());
+        return Err(BadSettings::new(what, "give --config a readable TOML file"));
+    }
+    let bytes = std::fs::read(file).map_err(|error| bad(&format!("cannot be read: {error}")))?;
+    if [[0xff, 0xfe], [0xfe, 0xff]].iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(bad("is UTF-16: save it as UTF-8"));
+    }
+    std::str::from_utf8(&bytes).map_err(|_| bad("is not UTF-8"))?;
+    let read = Config::builder().add_source(File::from(file).format(FileFormat::Toml)).build();
+    read.map_err(|error| not_toml(&file.display().to_string(), &error))
 }
 
 /// A list that stands in a variable, read by itself, so that a mistake in it names the variable.
-fn in_environment(variable: &str, key: &str, list: &str) -> Result<Config, BadSettings> {
-    let text = File::from_str(&format!("{key} = {list}"), FileFormat::Toml);
-    Config::builder().add_source(text).build().map_err(|error| match error {
-        ConfigError::FileParse { cause, .. } => {
-            unreadable(&ConfigError::FileParse { uri: Some(variable.to_owned()), cause })
-        }
-        other => unreadable(&other),
-    })
+fn in_environment(setting: &str, list: &str) -> Result<Config, BadSettings> {
+    let text = File::from_str(&format!("{setting} = {list}"), FileFormat::Toml);
+    let read = Config::builder().add_source(text).build();
+    read.map_err(|error| not_toml(&names::variable_of(setting), &error))
 }
 
-fn unreadable(error: &ConfigError) -> BadSettings {
-    BadSettings::new(format!("settings: {}", described(error)), HINT)
-}
-
-/// The variables that are meant for us; what else is in the environment may be anything.
-fn our_variables() -> Result<HashMap<String, String>, BadSettings> {
-    let names = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-    let ours = names.filter(|(name, _)| name.starts_with("QUICKLOGIN__"));
-    ours.map(|(name, value)| match value.into_string() {
-        Ok(value) => Ok((name, value)),
-        Err(_) => Err(BadSettings::new(format!("{name} is not UTF-8"), "give it as text")),
-    })
-    .collect()
-}
-
-/// The crate's own words, but for those that would repeat a value: it may be a secret in the wrong place.
-fn described(error: &ConfigError) -> String {
-    match error {
-        ConfigError::Type { origin, expected, key, .. } => {
-            let key = key.as_deref().unwrap_or("a value");
-            let origin = origin.as_deref().map(|origin| format!(" in {origin}")).unwrap_or_default();
-            format!("{key} should be {expected}{origin}")
-        }
-        ConfigError::At { error, origin, key } => {
-            // The crate forgets the dot after an index.
-            let key = key.as_deref().unwrap_or("a value").replace(']', "].");
-            let origin = origin.as_deref().map(|origin| format!(" in {origin}")).unwrap_or_default();
-            format!("{}: {}{origin}", key.trim_end_matches('.'), described(error))
-        }
-        ConfigError::FileParse { uri, cause } => {
-            // The first line says where, the last one why; those between repeat the text, which may be a secret.
-            let cause = cause.to_string();
-            let (place, reason) = (cause.lines().next().unwrap_or_default(), cause.lines().last().unwrap_or_default());
-            let uri = uri.as_deref().unwrap_or("a text");
-            format!("{uri} is not TOML: {}: {}", without_values(place), without_values(reason))
-        }
-        other => without_values(&other.to_string()),
+fn unreadable(misfit: &Misfit, variables: &Variables) -> BadSettings {
+    match variables.variable(&misfit.setting) {
+        Some(variable) => BadSettings::new(format!("settings: {misfit}, in the variable {variable}"), HINT),
+        None => BadSettings::new(format!("settings: {misfit}"), HINT),
     }
 }
 
-/// Texts in double quotes are values, and so are numbers in backticks; names of fields stand in backticks too, and signs
-/// that are missing.
-fn without_values(text: &str) -> String {
-    let quoted = |(n, part): (usize, &str)| if n % 2 == 0 { part.to_owned() } else { "\"***\"".into() };
-    let text: String = text.split('"').enumerate().map(quoted).collect();
-    let is_name = |part: &str| part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let is_sign = |part: &str| part.len() <= 2 && part.bytes().all(|byte| byte.is_ascii_punctuation());
-    let ticked = |(n, part): (usize, &str)| match n % 2 == 0 || is_name(part) || is_sign(part) {
-        true => part.to_owned(),
-        false => "***".into(),
+/// Where the text stops being TOML, and why. The parser repeats the line itself too, which may hold a secret.
+fn not_toml(place: &str, error: &ConfigError) -> BadSettings {
+    let ConfigError::FileParse { cause, .. } = error else {
+        return BadSettings::new(format!("{place} cannot be read as settings"), HINT);
     };
-    text.split('`').enumerate().map(ticked).collect::<Vec<_>>().join("`")
+    // The first line says where, the last one why; those between repeat the text.
+    let cause = cause.to_string();
+    let (first, last) = (cause.lines().next().unwrap_or_default(), cause.lines().last().unwrap_or_default());
+    let at = first.strip_prefix("TOML parse error at ").map(|at| format!(", {at}")).unwrap_or_default();
+    BadSettings::new(format!("{place} is not TOML{at}: {}", without_values(last)), HINT)
+}
+
+/// The parser's reason. In quotes of any kind only signs are left, such as "`]`" or "`=`".
+fn without_values(reason: &str) -> String {
+    let is_sign = |part: &str| part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_punctuation());
+    let is_word = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphabetic() || b" ,-;:.'/()".contains(&byte));
+    let parts = reason.split('`').enumerate().map(|(n, part)| match n % 2 == 0 {
+        true if is_word(part) => part,
+        false if is_sign(part) => part,
+        _ => "***",
+    });
+    parts.collect::<Vec<_>>().join("`")
 }

@@ -90,6 +90,7 @@ struct Inner {
     keys: Keys,
     platforms: Vec<MessageKeys>,
     unsigned_warning: events::UnsignedWarning,
+    taken_pushes: events::TakenPushes,
     waiting: Waiting,
     meters: Meters,
     stop: CancellationToken,
@@ -135,8 +136,21 @@ fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Route
     let ops = ops::routes(readiness, meters.clone());
     let takes_pushes = !platforms.is_empty();
     let unsigned_warning = events::UnsignedWarning::default();
-    let inner =
-        Inner { queue, store, apps, code_life, result_ttl, keys, platforms, unsigned_warning, waiting, meters, stop };
+    let taken_pushes = events::TakenPushes::default();
+    let inner = Inner {
+        queue,
+        store,
+        apps,
+        code_life,
+        result_ttl,
+        keys,
+        platforms,
+        unsigned_warning,
+        taken_pushes,
+        waiting,
+        meters,
+        stop,
+    };
     let gateway = Gateway(Arc::new(inner));
     let guard = middleware::from_fn_with_state(gateway.clone(), auth::check);
     let mut routes = logins().route_layer(guard);
@@ -162,7 +176,7 @@ fn logins() -> OpenApiRouter<Gateway> {
 }
 
 fn pushes() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(events::take))
+    OpenApiRouter::new().routes(routes!(events::take, events::confirm))
 }
 
 /// The API's description in OpenAPI 3.1, made from the handlers' own types.

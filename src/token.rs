@@ -31,7 +31,7 @@ use external::ExternalStores;
 pub use external::{External, ExternalKey, KeyName, Preset, TokenServer, ValueFormat};
 pub use fault::TokenFault;
 use refresh::Wanted;
-pub use secrets::KeptSecret;
+pub use secrets::{KeptSecret, check_secret};
 pub use seen::{Seen, SeenToken};
 pub use source::{Platform, Source};
 pub use trouble::Trouble;

@@ -172,13 +172,11 @@ impl Client {
         answer::read_token(&heard, &[secret.expose()])
     }
 
-    /// Asks another system's token server, which answers as WeChat's own token endpoints do: the one call that does not
-    /// go to WeChat.
-    pub async fn external_token(&self, url: &Url, bearer: Option<&Secret>) -> Result<TokenReply, Fault> {
+    /// Asks another system's token server: the one call that does not go to WeChat.
+    pub async fn external_token(&self, url: &Url, bearer: Option<&Secret>) -> Result<Heard, Fault> {
         let address = Address::of(url).map_err(|ClientError(why)| Fault::Unreachable(why))?;
         let call = address.get(bearer)?;
-        let heard = self.hear(call, self.0.timeout).await?;
-        answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
+        self.hear(call, self.0.timeout).await
     }
 
     async fn post(

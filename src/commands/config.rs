@@ -1,5 +1,7 @@
 //! `config check`: the settings, read and judged without starting anything. `config show --default`: the reference.
 
+use std::path::Path;
+
 use clap::Subcommand;
 
 use crate::backend::Backend;
@@ -20,7 +22,11 @@ pub(super) enum Action {
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> Result<(), CommandError> {
+pub(super) fn run(
+    action: &Action,
+    file: Option<&Path>,
+    settings: Result<Settings, BadSettings>,
+) -> Result<(), CommandError> {
     match action {
         Action::Show { .. } => {
             print!("{DEFAULTS}");
@@ -35,6 +41,9 @@ pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> R
                 Backend::Fleet { .. } => "a fleet on RabbitMQ and Redis",
             };
             let (apps, who) = (settings.appids().len(), who_can_start(&settings)?);
+            for caution in settings.cautions(file)? {
+                eprintln!("warning: {caution}");
+            }
             println!("ok: {backend}; {apps} app{}{who}", if apps == 1 { "" } else { "s" });
             Ok(())
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::config::sections::TokenSource;
 use crate::config::values::kept_secret;
-use crate::config::{AppEntry, BadSettings, ExternalEntry, Settings};
+use crate::config::{AppEntry, BadSettings, ExternalEntry, Settings, secrecy};
 use crate::login::AppId;
 use crate::secret::Secret;
 use crate::store::{KeyKind, RedisSettings};
@@ -18,8 +18,12 @@ impl Settings {
     /// What can be judged without reading a file, since a gateway has none of them.
     pub(super) fn check_apps(&self) -> Result<(), BadSettings> {
         let mut seen = BTreeSet::new();
-        for app in &self.apps {
+        for (n, app) in self.apps.iter().enumerate() {
             let appid = &app.appid;
+            check_appid(&format!("apps[{n}].appid"), appid)?;
+            if let Some(platform) = &app.platform {
+                check_appid(&format!("apps[{n}].platform"), platform)?;
+            }
             if !seen.insert(appid) {
                 return Err(BadSettings::new(format!("app {appid} is configured twice"), "keep one [[apps]] of it"));
             }
@@ -82,7 +86,7 @@ impl Settings {
         let bad = |problem: &str| BadSettings::new(format!("external of app {appid} {problem}"), HINT);
         let key = match (from.preset, &from.key) {
             (Some(preset), _) => from.preset_key(preset, entry, redis).map_err(bad)?,
-            (None, Some(key)) => from.key(key, redis),
+            (None, Some(key)) => from.key(key, entry, redis).map_err(bad)?,
             (None, None) => unreachable!("checked before"),
         };
         let external = External::Key(key);
@@ -91,6 +95,22 @@ impl Settings {
         }
         Ok(external)
     }
+}
+
+/// Before an appid is shown in other errors: it may be a secret, or an id of another kind.
+pub(super) fn check_appid(setting: &str, appid: &AppId) -> Result<(), BadSettings> {
+    let text = appid.as_str();
+    let (problem, hint) = if text.starts_with("gh_") {
+        let hint = "WeChat's console shows both: take AppID (开发管理 → 开发设置), which begins with wx, not 原始ID";
+        ("is an original id (原始ID), not an appid", hint)
+    } else if secrecy::is_hex(text, 32) {
+        ("looks like an AppSecret", "the appid begins with wx; the AppSecret belongs in secret or secret_file")
+    } else if !text.starts_with("wx") {
+        ("is not an appid", "an appid begins with wx, as in wx0123456789abcdef")
+    } else {
+        return Ok(());
+    };
+    Err(BadSettings::new(format!("{setting} {problem}"), hint))
 }
 
 impl AppEntry {
@@ -115,9 +135,14 @@ impl AppEntry {
         Ok(())
     }
 
-    fn secret(&self) -> Result<KeptSecret, BadSettings> {
+    pub(super) fn secret(&self) -> Result<KeptSecret, BadSettings> {
         let name = format!("the secret of app {}", self.appid);
         kept_secret(&name, self.secret.as_ref(), self.secret_file.as_deref())
+    }
+
+    fn secret_if_any(&self) -> Result<Option<KeptSecret>, &'static str> {
+        let secret = self.has_secret().then(|| self.secret());
+        secret.transpose().map_err(|_| "has a secret that cannot be read, or cannot be one")
     }
 
     fn has_secret(&self) -> bool {
@@ -144,13 +169,20 @@ impl ExternalEntry {
         }
     }
 
-    fn key(&self, key: &str, redis: Option<RedisSettings>) -> ExternalKey {
+    fn key(&self, key: &str, entry: &AppEntry, redis: Option<RedisSettings>) -> Result<ExternalKey, &'static str> {
         let kind = match &self.field {
             Some(field) => KeyKind::Hash { field: field.clone(), ends: None },
             None => KeyKind::Text,
         };
         let format = self.format.unwrap_or(ValueFormat::Plain);
-        ExternalKey { redis, name: KeyName::Template(key.to_owned()), kind, format }
+        let name = match key.contains("{secret}") {
+            true => {
+                let secret = entry.secret_if_any()?.ok_or("has {secret} in its key, and the app has no secret")?;
+                KeyName::WithSecret(key.to_owned(), secret)
+            }
+            false => KeyName::Template(key.to_owned()),
+        };
+        Ok(ExternalKey { redis, name, kind, format })
     }
 
     fn preset_key(
@@ -159,12 +191,7 @@ impl ExternalEntry {
         entry: &AppEntry,
         redis: Option<RedisSettings>,
     ) -> Result<ExternalKey, &'static str> {
-        let secret = if entry.has_secret() {
-            Some(entry.secret().map_err(|_| "has a secret that cannot be read")?)
-        } else {
-            None
-        };
-        preset.key(self.prefix.as_deref(), secret, redis)
+        preset.key(self.prefix.as_deref(), entry.secret_if_any()?, redis)
     }
 
     fn server(&self, appid: &AppId, url: &Secret) -> Result<External, BadSettings> {

@@ -25,10 +25,15 @@ pub(super) fn base_url(name: &str, text: &str) -> Result<Url, BadSettings> {
     Ok(url)
 }
 
+/// Whether these are WeChat's own servers, and not a simulator or a proxy.
+pub(super) fn is_wechats_own(base: &Url) -> bool {
+    base.host_str().is_some_and(|host| host.ends_with(OWN_DOMAIN))
+}
+
 /// The hosts that are tried after `base`, each once. WeChat's own are left out where `base` is not WeChat's own: a
 /// simulator's token must never go to WeChat, nor a real code where nobody sent it.
 pub(super) fn after(base: &Url, entries: &[String]) -> Result<Vec<Url>, BadSettings> {
-    let at_wechat = base.host_str().is_some_and(|host| host.ends_with(OWN_DOMAIN));
+    let at_wechat = is_wechats_own(base);
     let mut hosts = Vec::new();
     for (n, entry) in entries.iter().enumerate() {
         let host = match OWN.iter().find(|(short, _)| short == entry) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::apps::check_appid;
 use crate::config::values::{kept_secret, read_secret};
 use crate::config::{BadSettings, PlatformEntry, Settings};
 use crate::secret::Secret;
@@ -14,8 +15,9 @@ impl Settings {
     pub(super) fn check_platforms(&self) -> Result<(), BadSettings> {
         let apps = self.appids();
         let mut seen = BTreeSet::new();
-        for platform in &self.platforms {
+        for (n, platform) in self.platforms.iter().enumerate() {
             let appid = &platform.appid;
+            check_appid(&format!("platforms[{n}].appid"), appid)?;
             if !seen.insert(appid) {
                 let what = format!("platform {appid} is configured twice");
                 return Err(BadSettings::new(what, "keep one [[platforms]] of it"));

@@ -4,9 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, Error, IntoDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::login::AppId;
 use crate::secret::Secret;
@@ -30,6 +28,12 @@ pub struct Settings {
     pub ops: Ops,
     pub simulator: SimulatorSettings,
     pub log: Log,
+    /// What an operator should know of these settings, although they can be used.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+    /// Whether the settings file itself holds secrets.
+    #[serde(skip)]
+    pub(super) file_holds_secrets: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,7 +77,7 @@ pub struct AppEntry {
     pub appid: AppId,
     pub secret: Option<Secret>,
     pub secret_file: Option<PathBuf>,
-    #[serde(default, deserialize_with = "word")]
+    #[serde(default)]
     pub token: TokenSource,
     #[serde(default)]
     pub force_refresh: bool,
@@ -95,12 +99,10 @@ pub enum TokenSource {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExternalEntry {
-    #[serde(default, deserialize_with = "word_if_any")]
     pub preset: Option<Preset>,
     pub prefix: Option<String>,
     pub key: Option<String>,
     pub field: Option<String>,
-    #[serde(default, deserialize_with = "word_if_any")]
     pub format: Option<ValueFormat>,
     pub redis_url: Option<Secret>,
     pub url: Option<Secret>,
@@ -171,7 +173,6 @@ pub struct SimulatorSettings {
 #[serde(deny_unknown_fields)]
 pub struct Log {
     pub filter: String,
-    #[serde(deserialize_with = "word")]
     pub format: LogFormat,
 }
 
@@ -183,19 +184,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-fn word_if_any<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    word(from).map(Some)
-}
-
-/// One word out of a few. The error names those there are, and not what was found: it may be a secret in the wrong place.
-fn word<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    let found = String::deserialize(from)?;
-    let found: StrDeserializer<'_, serde::de::value::Error> = found.as_str().into_deserializer();
-    T::deserialize(found).map_err(|error| {
-        let error = error.to_string();
-        let choices = error.rsplit_once("expected ").map_or("another word", |(_, choices)| choices);
-        D::Error::custom(format!("should be {choices}"))
-    })
 }

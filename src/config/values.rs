@@ -10,10 +10,11 @@ use crate::login::SealingKey;
 use crate::queue::RabbitSettings;
 use crate::secret::Secret;
 use crate::store::RedisSettings;
-use crate::token::KeptSecret;
+use crate::token::{KeptSecret, check_secret};
 use crate::wechat::{self, ClientSettings};
 use crate::worker::Limits;
 
+const SECRET_HINT: &str = "a secret is one line of visible ASCII characters; its file holds it alone";
 /// More queues than any broker has cores for.
 const MOST_SHARDS: u16 = 64;
 
@@ -44,8 +45,8 @@ impl Settings {
         self.check_most()?;
         if !(1..=MOST_SHARDS).contains(&self.rabbitmq.shards) {
             return Err(BadSettings::new(
-                format!("rabbitmq.shards is {}", self.rabbitmq.shards),
-                format!("give it 1 to {MOST_SHARDS}; about as many as the broker has cores are worth something"),
+                format!("rabbitmq.shards is not 1 to {MOST_SHARDS}"),
+                "about as many as the broker has cores are worth something",
             ));
         }
         if self.gateway.keys.iter().any(|key| key.expose().trim().is_empty()) {
@@ -170,7 +171,7 @@ impl Settings {
             return Ok(());
         }
         Err(BadSettings::new(
-            format!("gateway.listen is {}, and gateway.keys is empty", gateway.listen),
+            "gateway.listen is not a loopback address, and gateway.keys is empty",
             "set gateway.keys, listen on 127.0.0.1, or say gateway.open = true where something else guards it",
         ))
     }
@@ -179,17 +180,21 @@ impl Settings {
 /// A secret that is read once, from text or a file.
 pub(super) fn read_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<Secret, BadSettings> {
     let read = kept_secret(name, text, file)?.read();
-    read.map_err(|error| BadSettings::new(format!("{name}: {error}"), "is the file still there?"))
+    read.map_err(|error| BadSettings::new(format!("{name} cannot be read from {error}"), SECRET_HINT))
 }
 
 /// Text, or a file that can be read now and may be read again later.
 pub(super) fn kept_secret(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<KeptSecret, BadSettings> {
-    let hint = "the file holds the secret alone";
     match (text, file) {
-        (Some(text), None) if !text.expose().is_empty() => Ok(KeptSecret::Text(text.clone())),
+        (Some(text), None) if !text.expose().is_empty() => {
+            check_secret(text.expose())
+                .map_err(|problem| BadSettings::new(format!("{name} {problem}"), SECRET_HINT))?;
+            Ok(KeptSecret::Text(text.clone()))
+        }
         (None, Some(file)) => {
             let secret = KeptSecret::File(file.to_owned());
-            secret.read().map_err(|error| BadSettings::new(format!("{name} cannot be read from {error}"), hint))?;
+            let bad = |error| BadSettings::new(format!("{name} cannot be read from {error}"), SECRET_HINT);
+            secret.read().map_err(bad)?;
             Ok(secret)
         }
         (Some(_), Some(_)) => Err(BadSettings::new(format!("{name} is given twice"), "keep one of text and file")),

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::clock;
 use crate::login::{AppId, UnixMs, WechatAnswer};
 use crate::secret::Secret;
 use crate::store::{Store, StoreAway};
@@ -11,6 +12,9 @@ use crate::wechat::AccessToken;
 
 /// How long WeChat takes a ticket, and so how long one is kept.
 pub(super) const TICKET_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// A ticket cannot have been made later than this from now: by so much clocks may differ.
+const TICKET_AHEAD_MOST_S: u64 = 5 * 60;
 
 /// An access token as the fleet shares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,13 +187,18 @@ impl Store {
     }
 
     /// Keeps a platform's ticket for twelve hours from now. False: the one that is there is newer, and stays. Both by
-    /// when WeChat made them, in Unix s, since pushes come late, twice, and perhaps from somebody who recorded one.
+    /// when WeChat made them, in Unix s, since pushes come late, twice, and perhaps from somebody who recorded one. A time
+    /// in the future counts as now, and a ticket of such a time that is there already as older than any.
     pub async fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> Result<bool, StoreAway> {
+        let now_s = clock::now_ms() / 1000;
+        let latest_s = now_s + TICKET_AHEAD_MOST_S;
+        let created_s = if created_s > latest_s { now_s } else { created_s };
         match self {
             Self::Memory(memory) => {
-                memory.reach("keep_ticket", platform, |memory| memory.keep_ticket(platform, ticket, created_s)).await
+                let keep = |memory: &super::Memory| memory.keep_ticket(platform, ticket, created_s, latest_s);
+                memory.reach("keep_ticket", platform, keep).await
             }
-            Self::Redis(redis) => redis.keep_ticket(platform, ticket, created_s).await,
+            Self::Redis(redis) => redis.keep_ticket(platform, ticket, created_s, latest_s).await,
         }
     }
 

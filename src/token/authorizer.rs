@@ -39,6 +39,14 @@ struct Merchant<'a> {
     component: KnownApp,
 }
 
+/// What a platform's list of merchants has of one of them.
+enum Listed {
+    With(Secret),
+    /// The merchant is there, and WeChat gives no refresh token for it.
+    WithoutToken,
+    Nowhere,
+}
+
 impl Tokens {
     /// Asks for the platform's own token, with the last ticket that WeChat has pushed.
     pub(super) async fn ask_for_component_token(
@@ -61,16 +69,20 @@ impl Tokens {
         let kept = self.0.parts.store.refresh_token(appid, &platform.appid).await?;
         let Some(kept) = kept else {
             let listed = self.look_up(&merchant).await?;
-            let listed = listed.ok_or_else(|| TokenFault::NotAuthorized(platform.appid.clone()))?;
+            let listed = match listed {
+                Listed::With(refresh_token) => refresh_token,
+                Listed::WithoutToken => return Err(TokenFault::NoRefreshToken(platform.appid.clone())),
+                Listed::Nowhere => return Err(TokenFault::NotAuthorized(platform.appid.clone())),
+            };
             return self.ask_with(&merchant, &listed, None).await;
         };
         match self.ask_with(&merchant, &kept, Some(&kept)).await {
             Err(TokenFault::Refused(refusal)) if MAY_HAVE_CHANGED.contains(&refusal.errcode) => {
                 let errcode = refusal.errcode;
                 warn!(%appid, platform = %platform.appid, errcode, "the refresh token is refused; looking it up in the list of merchants");
-                match self.look_up(&merchant).await?.filter(|listed| *listed != kept) {
-                    Some(listed) => self.ask_with(&merchant, &listed, Some(&kept)).await,
-                    None => Err(TokenFault::Refused(refusal)),
+                match self.look_up(&merchant).await? {
+                    Listed::With(listed) if listed != kept => self.ask_with(&merchant, &listed, Some(&kept)).await,
+                    _ => Err(TokenFault::Refused(refusal)),
                 }
             }
             asked => asked,
@@ -113,18 +125,22 @@ impl Tokens {
     }
 
     /// The merchant's refresh token as the platform's list has it.
-    async fn look_up(&self, merchant: &Merchant<'_>) -> Result<Option<Secret>, TokenFault> {
+    async fn look_up(&self, merchant: &Merchant<'_>) -> Result<Listed, TokenFault> {
+        let mut best = Listed::Nowhere;
         for page in 0..PAGES_MOST {
             let listed = self.list(merchant, page * MERCHANTS_PER_PAGE).await?;
             if listed.is_empty() {
                 break;
             }
-            let found = listed.into_iter().find(|(appid, _)| appid == merchant.appid.as_str());
-            if let Some((_, refresh_token)) = found {
-                return Ok(Some(refresh_token).filter(|token| !token.expose().is_empty()));
+            // It may stand there twice, once without.
+            for (_, refresh_token) in listed.into_iter().filter(|(appid, _)| appid == merchant.appid.as_str()) {
+                if !refresh_token.expose().is_empty() {
+                    return Ok(Listed::With(refresh_token));
+                }
+                best = Listed::WithoutToken;
             }
         }
-        Ok(None)
+        Ok(best)
     }
 
     async fn list(&self, merchant: &Merchant<'_>, offset: u32) -> Result<Vec<(String, Secret)>, TokenFault> {

@@ -3,6 +3,8 @@
 //! When WeChat refuses it, its owner has replaced it already or is about to: it is read again, for a moment, until it is
 //! another one. Nothing here can end a token of others.
 
+mod answer;
+mod coded;
 mod server;
 mod value;
 
@@ -103,7 +105,7 @@ impl Tokens {
                 let store = self.0.external.store(key.redis.as_ref(), &self.0.parts);
                 let name = key.name(appid).map_err(TokenFault::NoSecret)?;
                 let found = look_when_connected(&store, &name, &key.kind).await;
-                let found = found.map_err(|no_look| not_seen(no_look, key, &place))?;
+                let found = found.map_err(|no_look| not_seen(no_look, key, &name, &place))?;
                 let found = found.ok_or_else(|| TokenFault::NotShown(format!("{place} holds no token")))?;
                 let token = key.read(&found).map_err(|problem| TokenFault::NotShown(format!("{place} {problem}")))?;
                 Ok(self.shared_from_now(token, LONGEST_LIFE_S))
@@ -133,11 +135,14 @@ impl ExternalStores {
     }
 }
 
-fn not_seen(no_look: NoLook, key: &ExternalKey, place: &str) -> TokenFault {
+/// `name` may have a secret in it, and `place` has none.
+fn not_seen(no_look: NoLook, key: &ExternalKey, name: &str, place: &str) -> TokenFault {
     match no_look {
         // The fleet's own: without it no login goes on, and none ends because of it.
         NoLook::Away(away) if key.redis.is_none() => away.into(),
         NoLook::Away(away) => TokenFault::OwnerAway(format!("{place} cannot be read: {away}")),
-        NoLook::Unreadable(problem) => TokenFault::NotShown(format!("{place} cannot be read: {problem}")),
+        NoLook::Unreadable(problem) => {
+            TokenFault::NotShown(format!("{place} cannot be read: {}", problem.replace(name, "***")))
+        }
     }
 }

@@ -50,6 +50,11 @@ pub enum TokenFault {
         "the mini program is not among those that have authorised platform {0}: ask the merchant for authorisation, with permission set 18"
     )]
     NotAuthorized(AppId),
+    /// The merchant is in the list of those who have authorised this third-party platform, without a refresh token.
+    #[error(
+        "WeChat lists the mini program among those that have authorised platform {0}, but gives no refresh token for it: ask the merchant to authorise the platform once more"
+    )]
+    NoRefreshToken(AppId),
     /// WeChat did not answer.
     #[error(transparent)]
     Wechat(Fault),
@@ -79,7 +84,7 @@ impl TokenFault {
         match self {
             Self::Refused(refusal) => errcode::of_token(refusal.errcode) != TokenErrcode::Passing,
             Self::StillRefused(_) | Self::RefusedAgain(_) | Self::NotReplaced { .. } | Self::NotShown(_) => true,
-            Self::NoSecret(_) | Self::NoTicket(_) | Self::NotAuthorized(_) => true,
+            Self::NoSecret(_) | Self::NoTicket(_) | Self::NotAuthorized(_) | Self::NoRefreshToken(_) => true,
             Self::Wechat(_) | Self::OwnerAway(_) | Self::Store | Self::NoForce | Self::Awaited => false,
         }
     }

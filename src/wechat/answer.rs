@@ -6,6 +6,7 @@ use std::error::Error;
 
 use hyper_util::client::legacy;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::login::{PhoneInfo, WechatAnswer};
@@ -73,7 +74,7 @@ impl Fault {
 }
 
 impl Heard {
-    fn fault(&self, problem: &str) -> Fault {
+    pub(crate) fn fault(&self, problem: &str) -> Fault {
         fault(self.status, problem)
     }
 }
@@ -171,22 +172,18 @@ pub(super) fn read_authorizer_token(heard: &Heard, sent: &[&str]) -> Result<Auth
     Ok(AuthorizerReply::Granted { grant: envelope.grant(heard)?, refresh_token: refresh_token.map(Secret::from) })
 }
 
-/// Reads a part of a platform's merchants. The refresh token of one may be empty.
+/// Reads a part of a platform's merchants, each by itself: the appid of an entry that cannot be read is empty, and so is
+/// a refresh token that WeChat does not give.
 pub(super) fn read_merchants(heard: &Heard, sent: &[&str]) -> Result<MerchantsReply, Fault> {
-    #[derive(Deserialize)]
-    struct Merchant {
-        authorizer_appid: String,
-        #[serde(default)]
-        refresh_token: String,
-    }
     let envelope = Envelope::read(heard)?;
     if let Some(refusal) = envelope.refusal(sent) {
         return Ok(MerchantsReply::Refused(refusal));
     }
     let raw = envelope.list.ok_or_else(|| heard.fault("there is no list"))?;
-    let list: Vec<Merchant> = serde_json::from_str(raw.get()).map_err(|_| heard.fault("list is of another shape"))?;
-    let pairs = list.into_iter().map(|merchant| (merchant.authorizer_appid, merchant.refresh_token.into()));
-    Ok(MerchantsReply::Listed(pairs.collect()))
+    let list: Vec<Value> = serde_json::from_str(raw.get()).map_err(|_| heard.fault("list is of another shape"))?;
+    let text = |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let pair = |entry: &Value| (text(entry, "authorizer_appid"), text(entry, "refresh_token").into());
+    Ok(MerchantsReply::Listed(list.iter().map(pair).collect()))
 }
 
 /// Reads the answer to a call that gives nothing.

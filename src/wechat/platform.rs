@@ -38,7 +38,7 @@ pub enum AuthorizerReply {
 /// WeChat's answer to a request for a part of a platform's merchants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MerchantsReply {
-    /// Appids, with the refresh token of each.
+    /// Appids, with the refresh token of each. Both may be empty: an entry that says nothing still counts as one.
     Listed(Vec<(String, Secret)>),
     /// An errcode other than 0.
     Refused(WechatAnswer),

@@ -1,8 +1,9 @@
-//! What WeChat pushes to a third-party platform, from the body of its call to what it says: signature, decryption, XML.
-//! Source: WeChat's documents of third-party platforms (加密解密技术方案, 验证票据, 授权变更通知推送).
+//! What WeChat pushes to a third-party platform, from the body of its call to what it says: signature, decryption, XML or
+//! JSON. Source: WeChat's documents of third-party platforms (加密解密技术方案, 验证票据, 授权变更通知推送, 消息推送).
 //!
 //! Pure: no I/O, no clock, and nothing is done about a push here. No error repeats what was sent.
 
+mod confirm;
 mod fields;
 #[cfg(test)]
 mod tests;
@@ -19,9 +20,15 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use serde::Deserialize;
 
+pub use confirm::Confirmation;
+
 use crate::login::AppId;
 use crate::secret::Secret;
 
+/// A push is refused if it was signed longer ago: somebody may have recorded it. WeChat's own have been seen an hour late.
+pub const SIGNED_AGO_MOST_S: u64 = 2 * 60 * 60;
+/// By how much WeChat's clock and this machine's may differ.
+const CLOCKS_DIFFER_MOST_S: u64 = 5 * 60;
 /// The inner text begins after so many random bytes and its length.
 const RANDOM_BYTES: usize = 16;
 /// WeChat pads to 32 bytes, twice the block of AES.
@@ -56,10 +63,19 @@ pub struct Signature {
     msg_signature: String,
 }
 
+impl Signature {
+    /// Unlike that of any other push that is signed.
+    pub fn text(&self) -> &str {
+        &self.msg_signature
+    }
+}
+
 /// A body as it comes: for whom, and what is encrypted. Anybody may have sent it, until it is opened.
 pub struct Envelope {
     /// The platform that it names.
     pub platform: AppId,
+    /// It names only a receiver (`ToUserName`), which may be an original id (`gh_…`) instead of an appid.
+    has_receiver_only: bool,
     encrypted: String,
 }
 
@@ -98,8 +114,8 @@ pub enum Push {
 /// Why a body is no push of WeChat's for this platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPush {
-    /// Not even the outer XML.
-    #[error("the body is not XML with AppId and Encrypt")]
+    /// Not even the outer XML or JSON.
+    #[error("the body is not XML or JSON with AppId and Encrypt")]
     NoEnvelope,
     /// For a platform that we know nothing of.
     #[error("no platform of this AppId is configured with message_token and message_key")]
@@ -107,14 +123,17 @@ pub enum BadPush {
     /// Not sent by WeChat, or our token is not the platform's.
     #[error("msg_signature is wrong: sent by a stranger, or message_token is not as in WeChat's console")]
     WrongSignature,
+    /// Signed, but not lately: somebody sends a recorded push, or a clock is wrong.
+    #[error("it was signed hours ago or in the future: a recorded push, or this machine's clock is wrong")]
+    Stale,
     /// Signed, so that it is our key that is wrong.
     #[error("Encrypt cannot be decrypted: is message_key as in WeChat's console?")]
     Undecryptable,
     /// Signed and decrypted, and yet meant for somebody else.
     #[error("what is encrypted is for another platform")]
     OtherPlatform,
-    /// Signed and decrypted, and not XML.
-    #[error("what is encrypted is not XML")]
+    /// Signed and decrypted, and neither XML nor JSON.
+    #[error("what is encrypted is neither XML nor JSON")]
     NotXml,
     /// Signed and decrypted, but a field is missing or cannot be what it should be.
     #[error("what is encrypted has no usable {0}")]
@@ -122,53 +141,81 @@ pub enum BadPush {
 }
 
 impl BadPush {
-    /// Whether it was signed with our token, and so most likely by WeChat.
+    /// Whether it was signed with our token, and lately, and so most likely sent by WeChat.
     pub fn is_signed(self) -> bool {
-        !matches!(self, Self::NoEnvelope | Self::UnknownPlatform | Self::WrongSignature)
+        !matches!(self, Self::NoEnvelope | Self::UnknownPlatform | Self::WrongSignature | Self::Stale)
     }
 }
 
 impl Envelope {
     /// Reads the body of a call.
     pub fn read(body: &[u8]) -> Result<Self, BadPush> {
-        let xml = std::str::from_utf8(body).map_err(|_| BadPush::NoEnvelope)?;
-        let wanted = fields::texts(xml, ["AppId", "ToUserName", "Encrypt"]);
+        let text = std::str::from_utf8(body).map_err(|_| BadPush::NoEnvelope)?;
+        let wanted = fields::texts(text, ["AppId", "ToUserName", "Encrypt"]);
         let [appid, receiver, encrypted] = wanted.map_err(|_| BadPush::NoEnvelope)?;
+        let has_receiver_only = appid.is_none();
         let platform = appid.or(receiver).and_then(|appid| AppId::try_from(appid).ok());
-        platform.zip(encrypted).map(|(platform, encrypted)| Self { platform, encrypted }).ok_or(BadPush::NoEnvelope)
+        let envelope = platform.zip(encrypted);
+        let envelope = envelope.map(|(platform, encrypted)| Self { platform, has_receiver_only, encrypted });
+        envelope.ok_or(BadPush::NoEnvelope)
     }
 
     /// To which of these platforms WeChat says what, once it is sure that it is WeChat who says it.
-    pub fn open<'a>(&self, platforms: &'a [MessageKeys], signature: &Signature) -> Result<(&'a AppId, Push), BadPush> {
-        let keys = platforms.iter().find(|keys| keys.platform == self.platform).ok_or(BadPush::UnknownPlatform)?;
-        keys.open(self, signature).map(|push| (&keys.platform, push))
+    pub fn open<'a>(
+        &self,
+        platforms: &'a [MessageKeys],
+        signature: &Signature,
+        now_s: u64,
+    ) -> Result<(&'a AppId, Push), BadPush> {
+        let named = platforms.iter().find(|keys| keys.platform == self.platform);
+        // What is decrypted says which platform it is for, and is compared with these keys'.
+        let signed = || platforms.iter().find(|keys| self.has_receiver_only && keys.verify(self, signature).is_ok());
+        let keys = named.or_else(signed).ok_or(BadPush::UnknownPlatform)?;
+        keys.open(self, signature, now_s).map(|push| (&keys.platform, push))
     }
 }
 
 impl MessageKeys {
-    fn open(&self, envelope: &Envelope, signature: &Signature) -> Result<Push, BadPush> {
+    fn open(&self, envelope: &Envelope, signature: &Signature, now_s: u64) -> Result<Push, BadPush> {
         self.verify(envelope, signature)?;
+        check_fresh(&signature.timestamp, now_s)?;
         Push::read(&self.decrypt(envelope)?)
     }
 
     fn verify(&self, envelope: &Envelope, signature: &Signature) -> Result<(), BadPush> {
-        let mut signed = [self.token.expose(), &signature.timestamp, &signature.nonce, &envelope.encrypted];
+        let Signature { timestamp, nonce, msg_signature } = signature;
+        self.verify_texts([timestamp, nonce, &envelope.encrypted], msg_signature)
+    }
+
+    /// Whether these texts are signed with the platform's token.
+    fn verify_texts<const N: usize>(&self, texts: [&str; N], signature: &str) -> Result<(), BadPush> {
+        let mut signed = [&[self.token.expose()][..], &texts].concat();
         signed.sort_unstable();
         let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, signed.concat().as_bytes());
         let hex: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        verify_slices_are_equal(hex.as_bytes(), signature.msg_signature.as_bytes()).map_err(|_| BadPush::WrongSignature)
+        verify_slices_are_equal(hex.as_bytes(), signature.as_bytes()).map_err(|_| BadPush::WrongSignature)
     }
 
-    /// The inner XML. Around it: random bytes and its length in front, the platform's appid and padding behind.
     fn decrypt(&self, envelope: &Envelope) -> Result<String, BadPush> {
-        let mut bytes = STANDARD.decode(&envelope.encrypted).map_err(|_| BadPush::Undecryptable)?;
+        self.decrypt_text(&envelope.encrypted)
+    }
+
+    /// The inner text. Around it: random bytes and its length in front, the platform's appid and padding behind.
+    fn decrypt_text(&self, encrypted: &str) -> Result<String, BadPush> {
+        let mut bytes = STANDARD.decode(encrypted).map_err(|_| BadPush::Undecryptable)?;
         let plain = self.key.decrypt(&mut bytes).and_then(unpadded).ok_or(BadPush::Undecryptable)?;
-        let (xml, appid) = split(plain).ok_or(BadPush::Undecryptable)?;
+        let (text, appid) = split(plain).ok_or(BadPush::Undecryptable)?;
         if appid != self.platform.as_str().as_bytes() {
             return Err(BadPush::OtherPlatform);
         }
-        String::from_utf8(xml.to_vec()).map_err(|_| BadPush::NotXml)
+        String::from_utf8(text.to_vec()).map_err(|_| BadPush::NotXml)
     }
+}
+
+fn check_fresh(timestamp: &str, now_s: u64) -> Result<(), BadPush> {
+    let signed_s: u64 = timestamp.parse().map_err(|_| BadPush::Stale)?;
+    let is_fresh = signed_s <= now_s + CLOCKS_DIFFER_MOST_S && now_s <= signed_s.saturating_add(SIGNED_AGO_MOST_S);
+    is_fresh.then_some(()).ok_or(BadPush::Stale)
 }
 
 impl MessageKey {
@@ -188,16 +235,16 @@ fn unpadded(plain: &[u8]) -> Option<&[u8]> {
     is_padding.then_some(text)
 }
 
-/// The XML and the appid behind it.
+/// The text and the appid behind it.
 fn split(plain: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = plain.get(RANDOM_BYTES..)?.split_first_chunk()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)
 }
 
 impl Push {
-    fn read(xml: &str) -> Result<Self, BadPush> {
+    fn read(text: &str) -> Result<Self, BadPush> {
         let names = ["InfoType", "CreateTime", "ComponentVerifyTicket", "AuthorizerAppid"];
-        let [kind, created, ticket, appid] = fields::texts(xml, names).map_err(|_| BadPush::NotXml)?;
+        let [kind, created, ticket, appid] = fields::texts(text, names).map_err(|_| BadPush::NotXml)?;
         let kind = kind.filter(|kind| is_name(kind)).ok_or(BadPush::NoField("InfoType"))?;
         let merchant = || {
             let appid = appid.and_then(|appid| AppId::try_from(appid).ok());

@@ -7,6 +7,7 @@ use quicklogin::secret::Secret;
 use quicklogin::simulator::{AuthorizerChange, Mint, PlatformChange, Push};
 use quicklogin::token::{KeptSecret, Platform, Source};
 use quicklogin::wechat::push::{MessageKey, MessageKeys};
+use serde_json::{Value, json};
 
 use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, SISTER, app_id, eventually, request};
 
@@ -199,6 +200,54 @@ async fn a_merchant_who_comes_back_before_we_notice_is_found_in_the_list() {
     fleet.simulator.expire_tokens(Some(APP)).expect("it knows the app");
     succeeds(&fleet, APP).await;
     assert_eq!(kept_refresh_token(&fleet, APP), good_refresh_token(&fleet, APP));
+}
+
+/// The next list of merchants is this one.
+fn next_list(fleet: &Fleet, list: &Value) {
+    let mood = json!({"endpoint": "component", "calls": 1, "step": {"body": json!({"list": list}).to_string()}});
+    fleet.simulator.set_mood(serde_json::from_value(mood).expect("a mood")).expect("a good mood");
+}
+
+#[tokio::test]
+async fn an_entry_of_the_list_that_says_nothing_does_not_hide_the_others() {
+    let fleet = with_ticket(plan()).await;
+    succeeds(&fleet, SISTER).await;
+    let good = good_refresh_token(&fleet, APP);
+    next_list(
+        &fleet,
+        &json!([
+            {"authorizer_appid": "wxffffffffffffffff", "refresh_token": null, "auth_time": 1},
+            {"authorizer_appid": null, "refresh_token": "x"}, {"refresh_token": "x"}, {"authorizer_appid": 7}, {}, null, 7, [],
+            {"authorizer_appid": APP, "refresh_token": ""},
+            {"authorizer_appid": APP, "refresh_token": good},
+        ]),
+    );
+    succeeds(&fleet, APP).await;
+    assert_eq!(kept_refresh_token(&fleet, APP), good);
+}
+
+#[tokio::test]
+async fn a_page_of_entries_that_say_nothing_is_not_the_lists_end() {
+    let fleet = with_ticket(plan()).await;
+    succeeds(&fleet, SISTER).await;
+    next_list(&fleet, &json!([null, {"refresh_token": null}]));
+    next_list(&fleet, &json!([{"authorizer_appid": APP, "refresh_token": good_refresh_token(&fleet, APP)}]));
+    succeeds(&fleet, APP).await;
+}
+
+#[tokio::test]
+async fn a_merchant_that_is_listed_without_a_refresh_token_is_not_said_to_be_missing() {
+    let fleet = with_ticket(plan()).await;
+    succeeds(&fleet, SISTER).await;
+    for nothing in [json!(""), json!(null)] {
+        fleet.simulator.clear_moods();
+        next_list(&fleet, &json!([{"authorizer_appid": APP, "refresh_token": nothing}]));
+        next_list(&fleet, &json!([]));
+        let told = failure(&fleet, APP).await;
+        assert_eq!((told.reason, told.advice), (Reason::TokenUnavailable, Advice::FixSetup));
+        assert!(told.detail.expect("words").contains("gives no refresh token"));
+    }
+    eventually("it mends by itself", async || login_to(&fleet, APP).await.as_str() == "succeeded").await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::support::fleet::{APP, Fleet, Ground, Plan, SECRET, app_id, eventually
 use crate::support::program::{Servers, Site, app, post};
 
 /// One app for each way in which a token can be kept.
-const APPS: [(&str, &str); 9] = [
+const APPS: [(&str, &str); 12] = [
     ("wx-wxjava", SECRET),
     ("wx-redisson", SECRET),
     ("wx-hash", SECRET),
@@ -28,6 +28,9 @@ const APPS: [(&str, &str); 9] = [
     ("wx-silenceper-stable", SECRET),
     ("wx-powerwechat", SECRET),
     ("wx-wechatpy", SECRET),
+    ("wx-easywechat", SECRET),
+    ("wx-easywechat-stable", SECRET),
+    ("wx-easywechat5", SECRET),
     ("wx-json", SECRET),
     ("wx-field", SECRET),
 ];
@@ -35,7 +38,7 @@ const APPS: [(&str, &str); 9] = [
 fn external(appid: &AppId, secret: KeptSecret) -> Source {
     let own =
         |name: &str, kind, format| Ok(ExternalKey { redis: None, name: KeyName::Template(name.into()), kind, format });
-    let preset = |preset: Preset| preset.key(None, Some(secret), None);
+    let preset = |preset: Preset| preset.key(None, Some(secret.clone()), None);
     let key = match appid.as_str() {
         "wx-redisson" => preset(Preset::WxjavaRedisson),
         "wx-hash" => preset(Preset::WxjavaHash),
@@ -43,6 +46,9 @@ fn external(appid: &AppId, secret: KeptSecret) -> Source {
         "wx-silenceper-stable" => preset(Preset::SilenceperStable),
         "wx-powerwechat" => preset(Preset::Powerwechat),
         "wx-wechatpy" => preset(Preset::Wechatpy),
+        "wx-easywechat" => preset(Preset::Easywechat),
+        "wx-easywechat-stable" => Preset::EasywechatStable.key(Some("shop:"), Some(secret.clone()), None),
+        "wx-easywechat5" => preset(Preset::Easywechat5),
         "wx-json" => own("tokens:{{appid}}", KeyKind::Text, ValueFormat::Json),
         "wx-field" => own("all-tokens", KeyKind::Hash { field: "{appid}".into(), ends: None }, ValueFormat::Plain),
         _ => preset(Preset::Wxjava),
@@ -59,7 +65,15 @@ fn owner_writes(fleet: &Fleet, appid: &str) -> String {
     let token = fleet.simulator.token_of(appid).expect("the simulator knows the app");
     let quoted = format!("\"{token}\"");
     let object = json!({"access_token": token, "expires_in": 7200}).to_string();
+    let php = format!("s:{}:\"{token}\";", token.len());
     let (key, value) = match appid {
+        "wx-easywechat" => ("mini_app.access_token.wx-easywechat.SECRET.0", php),
+        "wx-easywechat-stable" => ("shop:mini_app.access_token.wx-easywechat-stable.SECRET.1", php),
+        // printf '{"grant_type":"client_credential","appid":"wx-easywechat5","secret":"0123456789abcdef0123456789abcdef"}' | md5sum
+        "wx-easywechat5" => (
+            "easywechat.kernel.access_token.EASY5",
+            format!("a:2:{{s:12:\"access_token\";{php}s:10:\"expires_in\";i:7200;}}"),
+        ),
         "wx-redisson" => ("wa:wechat_ma_access_token_key:wx-redisson", format!("\u{3}{token}")),
         "wx-silenceper" => ("gowechat_miniprogram__access_token_wx-silenceper", token),
         "wx-silenceper-stable" => ("gowechat_miniprogram__stable_access_token_wx-silenceper-stable", quoted),
@@ -70,6 +84,7 @@ fn owner_writes(fleet: &Fleet, appid: &str) -> String {
         "wx-hash" | "wx-field" => return owner_writes_into_hash(fleet, appid, &token),
         _ => ("wa:access_token:APP", token),
     };
+    let key = key.replace("SECRET", SECRET).replace("EASY5", "9be3425e0e59e7b2cec78790c6cbd0be");
     let key = key.replace("APP", appid).replace("POWER", "ca68d47988386a9ebf0b56530a41b053");
     fleet.redis().cli(&["SET", &key, &value, "PX", "7000000"]);
     key

@@ -37,6 +37,7 @@ mod redis_topologies;
 mod reload;
 mod roads;
 mod secrecy;
+mod settings;
 mod shards;
 mod store_faults;
 mod storm;

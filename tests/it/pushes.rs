@@ -92,9 +92,9 @@ async fn a_ticket_lives_for_twelve_hours_under_a_key_of_its_own() {
 async fn an_older_push_does_not_replace_a_newer_ticket() {
     for ground in GROUNDS {
         let fleet = plan(ground).start().await;
-        let (older, newer) = (OURS.ticket("ticket@@@older", CREATED_S - 600), OURS.ticket(TICKET, CREATED_S));
-        for push in [&older, &newer, &older, &newer] {
-            taken(&fleet, push).await;
+        for _ in 0..2 {
+            taken(&fleet, &OURS.ticket("ticket@@@older", CREATED_S - 600)).await;
+            taken(&fleet, &OURS.ticket(TICKET, CREATED_S)).await;
         }
         assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()));
         assert_counted(&fleet, "ticket", "kept", 3);
@@ -113,13 +113,18 @@ async fn a_push_with_a_wrong_signature_or_for_an_unknown_platform_changes_nothin
         let forged = [
             Push { signature: String::new(), ..good.clone() },
             Push { signature: "0".repeat(40), ..good.clone() },
-            Push { nonce: "33431793".into(), ..good.clone() },
-            Push { nonce: "33431792&nonce=33431792".into(), ..good.clone() },
+            Push { nonce: "-1".into(), ..good.clone() },
+            Push { nonce: format!("{0}&nonce={0}", good.nonce), ..good.clone() },
             Push { timestamp: String::new(), ..good.clone() },
             Push { body: OURS.ticket("ticket@@@other", CREATED_S + 2).body, ..good.clone() },
             Push { body: good.body.replace(OURS.appid, SECOND.appid), ..good.clone() },
             other_token.ticket("ticket@@@forged", CREATED_S + 1),
             UNKNOWN.ticket("ticket@@@forged", CREATED_S + 1),
+            OURS.ticket("ticket@@@recorded", CREATED_S + 1).signed_at(OURS, 0),
+            OURS.ticket("ticket@@@recorded", CREATED_S + 1)
+                .signed_at(OURS, quicklogin::clock::now_ms() / 1000 - 86_400),
+            OURS.ticket("ticket@@@recorded", CREATED_S + 1)
+                .signed_at(OURS, quicklogin::clock::now_ms() / 1000 + 86_400),
             {
                 let theirs = same_keys.ticket("ticket@@@forged", CREATED_S + 1);
                 Push { body: theirs.body.replace(UNKNOWN.appid, OURS.appid), ..theirs }
@@ -176,6 +181,96 @@ async fn what_merchants_change_and_what_is_unknown_is_taken_and_noted() {
         assert_counted(&fleet, "other", "noted", 2);
         assert_eq!(ticket(&fleet, OURS).await, None);
     }
+}
+
+#[tokio::test]
+async fn a_push_that_comes_again_is_answered_and_nothing_is_done_about_it() {
+    for ground in GROUNDS {
+        let fleet = plan(ground).start().await;
+        let (first, change) = (OURS.ticket("ticket@@@first", CREATED_S), OURS.change("unauthorized", APP));
+        taken(&fleet, &first).await;
+        taken(&fleet, &OURS.ticket(TICKET, CREATED_S)).await;
+        for _ in 0..3 {
+            taken(&fleet, &first).await;
+            taken(&fleet, &change).await;
+        }
+        assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()), "a recorded push replaces nothing");
+        assert_counted(&fleet, "ticket", "kept", 2);
+        assert_counted(&fleet, "ticket", "repeated", 3);
+        assert_counted(&fleet, "unauthorized", "noted", 1);
+        assert_counted(&fleet, "unauthorized", "repeated", 2);
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_of_the_far_future_does_not_keep_the_real_ones_out() {
+    let now_s = quicklogin::clock::now_ms() / 1000;
+    for ground in GROUNDS {
+        let fleet = plan(ground).start().await;
+        for created_s in [now_s + 86_400, 99_999_999_999, u64::MAX] {
+            taken(&fleet, &OURS.ticket("ticket@@@future", created_s)).await;
+            assert_eq!(ticket(&fleet, OURS).await, Some("ticket@@@future".into()), "it counts as one of now");
+            taken(&fleet, &OURS.ticket(TICKET, now_s + 60)).await;
+            assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()), "{created_s}");
+            taken(&fleet, &OURS.ticket("ticket@@@older", now_s - 600)).await;
+            assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()), "{created_s}");
+        }
+    }
+    let fleet = plan(Ground::RabbitAndRedis).start().await;
+    let key = format!("quicklogin:ticket:{{{}}}", OURS.appid);
+    for stored in ["99999999999", "1e300"] {
+        fleet.redis().cli(&["SET", &key, &format!("{{\"ticket\":\"ticket@@@future\",\"created_s\":{stored}}}")]);
+        taken(&fleet, &OURS.ticket(TICKET, now_s)).await;
+        assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()), "one that a former version has kept: {stored}");
+    }
+}
+
+#[tokio::test]
+async fn a_push_in_json_is_taken_like_one_in_xml() {
+    for ground in GROUNDS {
+        let fleet = plan(ground).start().await;
+        let inner = json!({
+            "AppId": OURS.appid, "CreateTime": CREATED_S, "InfoType": "component_verify_ticket",
+            "ComponentVerifyTicket": TICKET,
+        });
+        for name in ["AppId", "ToUserName"] {
+            taken(&fleet, &OURS.seal(&inner.to_string()).in_json(name, OURS.appid)).await;
+        }
+        taken(&fleet, &OURS.seal(&inner.to_string()).in_json("ToUserName", "gh_97417a04a28d")).await;
+        assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()));
+        assert_counted(&fleet, "ticket", "kept", 3);
+        let forged = Push { signature: "0".repeat(40), ..OURS.seal(&inner.to_string()).in_json("AppId", OURS.appid) };
+        problem(forged.send_to(&fleet.url).await, StatusCode::FORBIDDEN).await;
+    }
+}
+
+#[tokio::test]
+async fn wechats_check_of_the_url_is_answered_with_its_echostr() {
+    let fleet = plan(Ground::Embedded).start().await;
+    let client = Client::builder().no_proxy().build().expect("a client");
+    let get = async |query: &str| {
+        let url = format!("{}/wechat/events?{query}", fleet.url);
+        client.get(url).send().await.expect("an answer")
+    };
+    let now_s = quicklogin::clock::now_ms() / 1000;
+    for (of, echo) in [(OURS, "4375120948345356249"), (SECOND, "a-B_c.9")] {
+        for query in [of.check(now_s, echo), of.encrypted_check(now_s, echo)] {
+            let response = get(&query).await;
+            assert_eq!(response.status(), StatusCode::OK, "{query}");
+            assert!(response.headers()["content-type"].to_str().expect("text").starts_with("text/plain"));
+            assert_eq!(response.text().await.expect("text"), echo, "{query}");
+        }
+    }
+    for query in [
+        OURS.check(0, "1"),
+        OURS.check(now_s, "1").replace("signature=", "signature=0"),
+        UNKNOWN.encrypted_check(now_s, "1").replace("msg_signature=", "msg_signature=0"),
+        Platform { token: "guessed", ..OURS }.check(now_s, "1"),
+        "echostr=1".into(),
+    ] {
+        problem(get(&query).await, StatusCode::FORBIDDEN).await;
+    }
+    problem(get("").await, StatusCode::METHOD_NOT_ALLOWED).await;
 }
 
 #[tokio::test]
@@ -261,7 +356,8 @@ async fn no_ticket_token_or_key_reaches_a_log() {
         assert!(!said.contains("canary"), "{said}");
     }
     servers.redis.kill();
-    assert_eq!(good.send_to(&url).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let another = OURS.ticket(TICKET, CREATED_S);
+    assert_eq!(another.send_to(&url).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     eventually("the gateway has noticed", async || gateway.said().contains("Redis is lost")).await;
     gateway.terminate();
     gateway.end_within(std::time::Duration::from_secs(5));

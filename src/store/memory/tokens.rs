@@ -77,9 +77,16 @@ impl Memory {
         state.refresh_tokens.get(appid).filter(|(of, _)| of == platform).map(|(_, token)| token.clone())
     }
 
-    pub(in crate::store) fn keep_ticket(&self, platform: &AppId, ticket: &Secret, created_s: u64) -> bool {
+    pub(in crate::store) fn keep_ticket(
+        &self,
+        platform: &AppId,
+        ticket: &Secret,
+        created_s: u64,
+        latest_s: u64,
+    ) -> bool {
         let tickets = &mut self.state().tokens.tickets;
-        let newest = tickets.get(platform).is_none_or(|(_, earlier_s)| *earlier_s <= created_s);
+        let is_newer = |earlier_s| (created_s + 1..=latest_s).contains(&earlier_s);
+        let newest = tickets.get(platform).is_none_or(|(_, earlier_s)| !is_newer(*earlier_s));
         if newest {
             tickets.put(platform.clone(), (ticket.clone(), created_s), TICKET_LIFE);
         }
@@ -122,14 +129,16 @@ mod tests {
     async fn a_ticket_is_kept_for_twelve_hours_from_its_last_push() {
         let (memory, platform) = (Memory::default(), AppId::try_from("wx1").expect("a good appid"));
         let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
-        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000));
+        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000, 9000));
         tokio::time::advance(hours(11)).await;
-        assert!(!memory.keep_ticket(&platform, &"older".into(), 1999));
-        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000), "the same once more");
+        assert!(!memory.keep_ticket(&platform, &"older".into(), 1999, 9000));
+        assert!(memory.keep_ticket(&platform, &"newer".into(), 2000, 9000), "the same once more");
         tokio::time::advance(hours(11)).await;
         assert_eq!(memory.ticket(&platform), Some("newer".into()));
         tokio::time::advance(hours(1)).await;
         assert_eq!(memory.ticket(&platform), None);
-        assert!(memory.keep_ticket(&platform, &"older".into(), 1999), "better than none");
+        assert!(memory.keep_ticket(&platform, &"older".into(), 1999, 9000), "better than none");
+        assert!(memory.keep_ticket(&platform, &"of the future".into(), 9000, 9000));
+        assert!(memory.keep_ticket(&platform, &"real".into(), 2001, 8999), "no clock says that it can be newer");
     }
 }

@@ -121,10 +121,11 @@ impl Redis {
         platform: &AppId,
         ticket: &Secret,
         created_s: u64,
+        latest_s: u64,
     ) -> Result<bool, StoreAway> {
         let body = TicketBody { ticket: ticket.expose().to_owned(), created_s };
         let mut call = self.scripts.keep_ticket.on([self.key(key::TICKET, platform.as_str())]);
-        call.arg(json(&body)).arg(created_s).arg(ms(TICKET_LIFE));
+        call.arg(json(&body)).arg(created_s).arg(ms(TICKET_LIFE)).arg(latest_s);
         self.run(&call).await
     }
 

@@ -1,44 +1,93 @@
-//! The few texts in a push's XML that are wanted. Not a general reader: children of the root only, no attributes, no
-//! DTD, and no entities but XML's own.
+//! The few texts in a push's XML or JSON that are wanted. Not a general reader: children of the root only; of XML no
+//! attributes, no DTD, and no entities but XML's own.
+
+use std::fmt;
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, Event};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
-/// Not XML, or XML that leaves open what is meant.
+/// Neither XML nor JSON, or a text that leaves open what is meant.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotXml;
+pub(super) struct Unclear;
 
 /// The texts of the root's children with these names, in the order of the names; none where it is missing or empty.
 ///
 /// A wanted child that comes twice, or has children of its own, is refused: it could be read in two ways.
-pub(super) fn texts<const N: usize>(xml: &str, names: [&str; N]) -> Result<[Option<String>; N], NotXml> {
+pub(super) fn texts<const N: usize>(text: &str, names: [&str; N]) -> Result<[Option<String>; N], Unclear> {
+    let text = text.trim_start_matches('\u{feff}');
+    match text.trim_start().starts_with('{') {
+        true => texts_of_json(text, names),
+        false => texts_of_xml(text, names),
+    }
+}
+
+fn texts_of_json<const N: usize>(json: &str, names: [&str; N]) -> Result<[Option<String>; N], Unclear> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let texts = reader.deserialize_map(Wanted(names)).map_err(|_| Unclear)?;
+    reader.end().map_err(|_| Unclear)?;
+    Ok(texts.map(|text| text.as_deref().and_then(trimmed)))
+}
+
+struct Wanted<'a, const N: usize>([&'a str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Wanted<'_, N> {
+    type Value = [Option<String>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut texts = [const { None::<String> }; N];
+        while let Some(key) = map.next_key::<String>()? {
+            let Some(n) = self.0.iter().position(|name| *name == key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let text = match map.next_value()? {
+                Value::String(text) => text,
+                Value::Number(number) => number.to_string(),
+                Value::Null => String::new(),
+                Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Err(A::Error::custom("no text")),
+            };
+            if texts[n].replace(text).is_some() {
+                return Err(A::Error::custom("twice"));
+            }
+        }
+        Ok(texts)
+    }
+}
+
+fn texts_of_xml<const N: usize>(xml: &str, names: [&str; N]) -> Result<[Option<String>; N], Unclear> {
     let mut reader = Reader::from_str(xml);
     reader.config_mut().expand_empty_elements = true;
     let mut texts = [const { None::<String> }; N];
     let (mut depth, mut inside) = (0_usize, None);
     loop {
-        match reader.read_event().map_err(|_| NotXml)? {
-            Event::Start(_) if inside.is_some() => return Err(NotXml),
+        match reader.read_event().map_err(|_| Unclear)? {
+            Event::Start(_) if inside.is_some() => return Err(Unclear),
             Event::Start(tag) => {
                 depth += 1;
                 inside = names.iter().position(|name| depth == 2 && *name == tag.name().into_inner());
                 if let Some(n) = inside
                     && texts[n].replace(String::new()).is_some()
                 {
-                    return Err(NotXml);
+                    return Err(Unclear);
                 }
             }
             Event::End(_) => {
-                depth = depth.checked_sub(1).ok_or(NotXml)?;
+                depth = depth.checked_sub(1).ok_or(Unclear)?;
                 inside = None;
             }
             Event::Text(text) => append(&mut texts, inside, &text),
             Event::CData(text) => append(&mut texts, inside, &text),
             Event::GeneralRef(entity) => append(&mut texts, inside, resolve(&entity)?.encode_utf8(&mut [0; 4])),
-            Event::DocType(_) => return Err(NotXml),
+            Event::DocType(_) => return Err(Unclear),
             Event::Eof if depth == 0 => return Ok(texts.map(|text| text.as_deref().and_then(trimmed))),
-            Event::Eof => return Err(NotXml),
+            Event::Eof => return Err(Unclear),
             Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
         }
     }
@@ -50,9 +99,9 @@ fn append(texts: &mut [Option<String>], inside: Option<usize>, more: &str) {
     }
 }
 
-fn resolve(entity: &BytesRef<'_>) -> Result<char, NotXml> {
+fn resolve(entity: &BytesRef<'_>) -> Result<char, Unclear> {
     let named = || resolve_xml_entity(entity).and_then(|text| text.chars().next());
-    entity.resolve_char_ref().map_err(|_| NotXml)?.or_else(named).ok_or(NotXml)
+    entity.resolve_char_ref().map_err(|_| Unclear)?.or_else(named).ok_or(Unclear)
 }
 
 fn trimmed(text: &str) -> Option<String> {
@@ -64,7 +113,7 @@ fn trimmed(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn a_and_b(xml: &str) -> Result<[Option<String>; 2], NotXml> {
+    fn a_and_b(xml: &str) -> Result<[Option<String>; 2], Unclear> {
         texts(xml, ["A", "B"])
     }
 
@@ -87,8 +136,29 @@ mod tests {
     }
 
     #[test]
+    fn the_wanted_members_of_an_object_are_found_too() {
+        let rows = [
+            (r#"{"A":"1","B":2}"#, Some("1"), Some("2")),
+            ("\u{feff}{ \"C\": {\"A\": 3}, \"B\": \" 2 \" }\n", None, Some("2")),
+            (r#"{"A":"","B":null}"#, None, None),
+            (r#"{"A":"\u4e2d\n"}"#, Some("中"), None),
+            ("{}", None, None),
+        ];
+        for (json, a, b) in rows {
+            assert_eq!(a_and_b(json), Ok([a.map(str::to_owned), b.map(str::to_owned)]), "{json}");
+        }
+    }
+
+    #[test]
     fn what_can_be_read_in_two_ways_or_not_at_all_is_refused() {
         let rows = [
+            r#"{"A":"1","A":"2"}"#,
+            r#"{"A":{"C":"1"}}"#,
+            r#"{"A":["1"]}"#,
+            r#"{"A":true}"#,
+            r#"{"A":"1"}{"A":"2"}"#,
+            r#"{"A":"1""#,
+            "{",
             "<xml><A>1</A><A>2</A></xml>",
             "<xml><A>1</A></xml><xml><A>2</A></xml>",
             "<xml><A>1<C>2</C></A></xml>",
@@ -105,7 +175,7 @@ mod tests {
             "<!DOCTYPE xml><xml><A>1</A></xml>",
         ];
         for xml in rows {
-            assert_eq!(a_and_b(xml), Err(NotXml), "{xml}");
+            assert_eq!(a_and_b(xml), Err(Unclear), "{xml}");
         }
     }
 }

@@ -7,6 +7,7 @@ use super::*;
 const PLATFORM: &str = "wxfedcba9876543210";
 const TOKEN: &str = "canaryMessageToken";
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+const SIGNED_S: u64 = 1_413_192_605;
 const TICKET: &str = "ticket@@@canaryTicket-_0123456789";
 
 fn app_id(text: &str) -> AppId {
@@ -70,7 +71,7 @@ fn signature_of(encrypted: &str) -> Signature {
 
 fn open(body: &[u8], signature: &Signature) -> Result<Push, BadPush> {
     let platforms = [keys_of("wx1", "another token"), keys()];
-    let (platform, push) = Envelope::read(body)?.open(&platforms, signature)?;
+    let (platform, push) = Envelope::read(body)?.open(&platforms, signature, SIGNED_S)?;
     assert_eq!(platform.as_str(), PLATFORM);
     Ok(push)
 }
@@ -134,7 +135,99 @@ fn wechats_own_example_is_verified_and_decrypted() {
     assert_eq!(keys.verify(&envelope, &signature), Ok(()));
     let xml = keys.decrypt(&envelope).expect("it is decrypted");
     assert!(xml.contains("<Content><![CDATA[abcdteT]]></Content>"), "{xml}");
-    assert_eq!(keys.open(&envelope, &signature), Err(BadPush::NoField("InfoType")));
+    assert_eq!(keys.open(&envelope, &signature, 1_409_735_669), Err(BadPush::NoField("InfoType")));
+}
+
+#[test]
+fn a_push_in_json_is_read_like_one_in_xml() {
+    let inner = |created: &str| {
+        format!(
+            r#"{{"AppId":"{PLATFORM}","CreateTime":{created},"InfoType":"component_verify_ticket","ComponentVerifyTicket":"{TICKET}"}}"#
+        )
+    };
+    for created in ["1413192605", "\"1413192605\""] {
+        let encrypted = encrypted(padded(framed(inner(created).as_bytes(), PLATFORM)));
+        let signature = signature_of(&encrypted);
+        for body in [
+            format!(r#"{{"AppId":"{PLATFORM}","Encrypt":"{encrypted}"}}"#),
+            format!(r#"{{"ToUserName":"{PLATFORM}","Encrypt":"{encrypted}"}}"#),
+            format!("\u{feff}\n{{\"Encrypt\":\"{encrypted}\",\"ToUserName\":\"gh_97417a04a28d\",\"more\":[1]}}\n"),
+            body_with(&encrypted),
+            body_with(&encrypted).replace("AppId", "ToUserName").replace(PLATFORM, "gh_97417a04a28d"),
+        ] {
+            assert_eq!(open(body.as_bytes(), &signature), Ok(ticket()), "{body}");
+        }
+    }
+    // The platform whose token fits is not the one that the text is for.
+    let other = encrypted(padded(framed(inner("1").as_bytes(), "wx1")));
+    let body = format!(r#"{{"ToUserName":"gh_97417a04a28d","Encrypt":"{other}"}}"#);
+    assert_eq!(open(body.as_bytes(), &signature_of(&other)), Err(BadPush::OtherPlatform));
+    let unsigned = Signature::default();
+    assert_eq!(open(body.as_bytes(), &unsigned), Err(BadPush::UnknownPlatform));
+}
+
+#[test]
+fn a_push_that_was_signed_hours_ago_or_in_the_future_is_refused() {
+    let encrypted = encrypted(padded(framed(ticket_xml().as_bytes(), PLATFORM)));
+    let (platforms, body, signature) = ([keys()], body_with(&encrypted), signature_of(&encrypted));
+    let open_at = |now_s| {
+        let envelope = Envelope::read(body.as_bytes()).expect("an envelope");
+        envelope.open(&platforms, &signature, now_s).map(|(_, push)| push)
+    };
+    for now_s in [SIGNED_S - 300, SIGNED_S, SIGNED_S + 3600, SIGNED_S + SIGNED_AGO_MOST_S] {
+        assert_eq!(open_at(now_s), Ok(ticket()), "{now_s}");
+    }
+    for now_s in [0, SIGNED_S - 301, SIGNED_S + SIGNED_AGO_MOST_S + 1, u64::MAX / 2] {
+        assert_eq!(open_at(now_s), Err(BadPush::Stale), "{now_s}");
+    }
+    let signed_at = |timestamp: &str| {
+        let mut texts = [TOKEN, timestamp, "1", encrypted.as_str()];
+        texts.sort_unstable();
+        let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, texts.concat().as_bytes());
+        let msg_signature = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Signature { timestamp: timestamp.into(), nonce: "1".into(), msg_signature }
+    };
+    for timestamp in ["", "0", "-1", "soon", "1413192605.5", "99999999999999999999", "18446744073709551615"] {
+        let envelope = Envelope::read(body.as_bytes()).expect("an envelope");
+        let opened = envelope.open(&platforms, &signed_at(timestamp), SIGNED_S);
+        assert_eq!(opened.map(|(_, push)| push), Err(BadPush::Stale), "{timestamp:?}");
+    }
+}
+
+/// The signature is from WeChat's documents (消息推送, 发起验证), with the token AAAAA.
+#[test]
+fn wechats_check_of_a_url_is_answered_with_its_echostr() {
+    let platforms = [keys(), keys_of("wx1", "AAAAA")];
+    let query = |signature: &str, msg_signature: &str, echostr: &str| {
+        let json = serde_json::json!({
+            "signature": signature, "msg_signature": msg_signature, "echostr": echostr,
+            "timestamp": "1714036504", "nonce": "1514711492",
+        });
+        serde_json::from_value::<Confirmation>(json).expect("a query")
+    };
+    let theirs = "f464b24fc39322e44b38aa78f5edd27bd1441696";
+    let now_s = 1_714_036_504;
+    let answer = |query: &Confirmation, now_s| query.answer(&platforms, now_s).map(|(of, echo)| (of.to_string(), echo));
+    let good = Ok(("wx1".to_owned(), "4375120948345356249".to_owned()));
+    assert_eq!(answer(&query(theirs, "", "4375120948345356249"), now_s), good);
+    assert_eq!(answer(&query(theirs, "something", "4375120948345356249"), now_s), good);
+    assert_eq!(answer(&query(theirs, "", "1"), now_s + SIGNED_AGO_MOST_S + 1), Err(BadPush::Stale));
+    for bad in ["", "a b", "<script>\n", &"x".repeat(1025)] {
+        assert_eq!(answer(&query(theirs, "", bad), now_s), Err(BadPush::NoField("echostr")), "{bad:?}");
+    }
+    for bad in ["", "f464b24fc39322e44b38aa78f5edd27bd1441697", &theirs.to_uppercase()] {
+        assert_eq!(answer(&query(bad, "", "1"), now_s), Err(BadPush::WrongSignature), "{bad:?}");
+    }
+    let sealed = encrypted(padded(framed(b"4375120948345356249", PLATFORM)));
+    let mut texts = [TOKEN, "1714036504", "1514711492", sealed.as_str()];
+    texts.sort_unstable();
+    let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, texts.concat().as_bytes());
+    let signed: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let good = Ok((PLATFORM.to_owned(), "4375120948345356249".to_owned()));
+    for echostr in [sealed.clone(), sealed.replace('+', " ")] {
+        assert_eq!(answer(&query("", &signed, &echostr), now_s), good, "{echostr}");
+    }
+    assert_eq!(answer(&query("", &signed, "4375120948345356249"), now_s), Err(BadPush::WrongSignature));
 }
 
 #[test]

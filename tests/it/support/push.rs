@@ -8,6 +8,7 @@ use aes::cipher::{BlockEncryptMut, KeyIvInit};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use quicklogin::clock;
 use reqwest::{Client, Response};
 
 /// A platform as WeChat's console knows it.
@@ -51,18 +52,30 @@ impl Platform {
     pub(crate) fn seal(&self, text: &str) -> Push {
         let Self { appid, token, .. } = self;
         let encrypted = self.encrypt(text);
-        let (timestamp, nonce) = ("1413192605", "33431792");
-        let mut parts = [token, timestamp, nonce, &encrypted];
-        parts.sort_unstable();
-        let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, parts.concat().as_bytes());
+        let (timestamp, nonce) = ((clock::now_ms() / 1000).to_string(), fastrand::u32(..).to_string());
         Push {
-            timestamp: timestamp.into(),
-            nonce: nonce.into(),
-            signature: sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            signature: sign([token, &timestamp, &nonce, &encrypted]),
+            timestamp,
+            nonce,
             body: format!(
                 "<xml>\n<AppId><![CDATA[{appid}]]></AppId>\n<Encrypt><![CDATA[{encrypted}]]></Encrypt>\n</xml>"
             ),
         }
+    }
+
+    /// The query of WeChat's check of a URL.
+    pub(crate) fn check(&self, now_s: u64, echo: &str) -> String {
+        let (timestamp, nonce) = (now_s.to_string(), fastrand::u32(..).to_string());
+        let signature = sign([self.token, &timestamp, &nonce]);
+        format!("signature={signature}&timestamp={timestamp}&nonce={nonce}&echostr={echo}")
+    }
+
+    /// The same, where what is to be echoed is encrypted.
+    pub(crate) fn encrypted_check(&self, now_s: u64, echo: &str) -> String {
+        let (timestamp, nonce, echo) = (now_s.to_string(), fastrand::u32(..).to_string(), self.encrypt(echo));
+        let signature = sign([self.token, &timestamp, &nonce, &echo]);
+        let echo = echo.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+        format!("msg_signature={signature}&timestamp={timestamp}&nonce={nonce}&echostr={echo}")
     }
 
     fn encrypt(&self, text: &str) -> String {
@@ -77,7 +90,32 @@ impl Platform {
     }
 }
 
+/// WeChat's signature of these texts.
+fn sign<const N: usize>(mut texts: [&str; N]) -> String {
+    texts.sort_unstable();
+    let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, texts.concat().as_bytes());
+    sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Push {
+    /// The same, signed at another time.
+    pub(crate) fn signed_at(self, by: Platform, at_s: u64) -> Self {
+        let timestamp = at_s.to_string();
+        let signature = sign([by.token, &timestamp, &self.nonce, self.encrypted()]);
+        Self { timestamp, signature, ..self }
+    }
+
+    /// The same in JSON, with this name for whom it is for.
+    pub(crate) fn in_json(self, name: &str, receiver: &str) -> Self {
+        let body = format!("{{\"{name}\":\"{receiver}\",\"Encrypt\":\"{}\"}}", self.encrypted());
+        Self { body, ..self }
+    }
+
+    fn encrypted(&self) -> &str {
+        let (_, rest) = self.body.split_once("<Encrypt><![CDATA[").expect("it is made here");
+        rest.split_once("]]>").expect("it is made here").0
+    }
+
     /// Sends it as WeChat does.
     pub(crate) async fn send_to(&self, gateway_url: &str) -> Response {
         let Self { timestamp, nonce, signature, body } = self;
