@@ -21,8 +21,9 @@
 //! * the line: [`meters`], [`token`] (what WeChat wants to see, and where it comes from), [`verdict`] (what an answer
 //!   means for a login), [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
 //! * [`fleet`], what each worker says of itself in the store;
-//! * the faces: [`http`], [`ops`], [`oversight`] (what is looked at without being asked), [`gateway`], and [`simulator`], a WeChat on this machine;
-//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
+//! * the faces: [`http`], [`ops`], [`oversight`] (periodic checks of Redis and the clock),
+//!   [`gateway`], and [`simulator`], a WeChat on this machine;
+//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], `fd_limit`, [`commands`].
 
 pub mod backend;
 pub mod backoff;
@@ -30,6 +31,7 @@ pub mod breaker;
 pub mod clock;
 pub mod commands;
 pub mod config;
+mod fd_limit;
 pub mod fleet;
 pub mod gateway;
 pub mod http;

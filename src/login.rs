@@ -3,6 +3,7 @@
 //! No I/O, no async. Everything is parsed once, here, into types that cannot be wrong.
 
 mod names;
+mod number;
 mod phone;
 mod reason;
 mod request;
@@ -10,6 +11,7 @@ mod result;
 mod seal;
 
 pub use names::{AppId, BadName, Code, OpenId, RequestId};
+pub(crate) use number::{NotWhole, whole_number};
 pub use phone::{PhoneInfo, Watermark};
 pub use reason::{Advice, Reason};
 pub(crate) use request::EARLIEST_MS;

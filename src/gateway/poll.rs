@@ -14,7 +14,7 @@ use crate::clock;
 use crate::gateway::problem::Problem;
 use crate::gateway::waiting::Ended;
 use crate::gateway::{Gateway, Pending};
-use crate::login::{RequestId, ResultBody};
+use crate::login::{NotWhole, RequestId, ResultBody, whole_number};
 
 /// The longest that a caller may wait, in seconds.
 const LONGEST_WAIT_S: u64 = 30;
@@ -26,7 +26,21 @@ const LATEST_MS: u64 = 60_000;
 #[derive(Deserialize)]
 pub(super) struct WaitQuery {
     #[serde(default)]
-    wait: u64,
+    wait: String,
+}
+
+impl WaitQuery {
+    /// How long the caller wants to wait; none if the value is no whole number of seconds. Empty is 0.
+    fn seconds(&self) -> Option<u64> {
+        if self.wait.trim_ascii().is_empty() {
+            return Some(0);
+        }
+        match whole_number(&self.wait) {
+            Ok(seconds) => Some(seconds.min(LONGEST_WAIT_S)),
+            Err(NotWhole::TooLarge) => Some(LONGEST_WAIT_S),
+            Err(NotWhole::NotANumber | NotWhole::Negative) => None,
+        }
+    }
 }
 
 /// Ask for a login's result.
@@ -35,7 +49,7 @@ pub(super) struct WaitQuery {
     path = "/v1/logins/{request_id}",
     params(
         ("request_id" = String, Path, description = "As submitted or answered"),
-        ("wait" = Option<u64>, Query, description = "Answer as soon as the result is there, or after so many seconds (at most 30)"),
+        ("wait" = Option<u64>, Query, description = "Respond as soon as the result is there, or after this many seconds (at most 30). Empty is 0"),
     ),
     responses(
         (status = 200, description = "The result, a phone number or why there is none", body = ResultBody),
@@ -64,13 +78,14 @@ impl Gateway {
     ) -> Result<Response, Problem> {
         let request_id = RequestId::try_from(request_id)
             .map_err(|rule| Problem::new(StatusCode::BAD_REQUEST, format!("the request id {rule}")))?;
-        let Query(WaitQuery { wait }) =
-            query.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "wait is not a whole number of seconds"))?;
+        let wait_s = query.ok().and_then(|Query(query)| query.seconds());
+        let wait_s =
+            wait_s.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "wait is not a whole number of seconds"))?;
         if let Some(result) = self.stored(&request_id).await? {
             return Ok(finished(result));
         }
-        if wait > 0 {
-            let at_most = Duration::from_secs(wait.min(LONGEST_WAIT_S));
+        if wait_s > 0 {
+            let at_most = Duration::from_secs(wait_s);
             if let Some(result) = self.wait_for(&request_id, at_most).await? {
                 return Ok(finished(result));
             }

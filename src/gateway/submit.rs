@@ -35,15 +35,16 @@ pub(super) struct Submission {
     /// The dynamic code of the phone-number button.
     #[schema(min_length = 1, max_length = 512)]
     code: String,
-    /// The mini program; needed where more than one is configured.
+    /// The mini program; required if more than one is configured. Empty counts as absent.
     appid: Option<String>,
-    /// Whose code it should be; WeChat then checks it.
+    /// Whose code it should be; WeChat then checks it. Empty counts as absent.
     openid: Option<String>,
-    /// When the user tapped, in Unix ms.
+    /// When the user tapped, in Unix ms. Any spelling of a whole number is read, as a number or a string; zero and empty
+    /// count as absent.
     issued_at: Option<u64>,
-    /// After this nobody waits any more, in Unix ms.
+    /// After this no caller waits any more, in Unix ms. Written like `issued_at`.
     deadline: Option<u64>,
-    /// The result is keyed by it; made when absent.
+    /// The result is keyed by it; generated if absent or empty.
     #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~-]+$")]
     request_id: Option<String>,
 }
@@ -60,7 +61,7 @@ pub(super) struct Submission {
         (status = 400, description = "Not a login request", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No key, or an unknown one", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Longer than 16 KiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json, or compressed", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "No such app", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The queue or the store refuses or is away", body = Problem, content_type = "application/problem+json"),
     ),
@@ -85,6 +86,7 @@ async fn take(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<RequestId, Problem> {
     check_content_type(headers)?;
+    check_content_encoding(headers)?;
     let (request, chosen) =
         LoginRequest::decode_submission(&body?).map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
     let request = gateway.complete(request)?;
@@ -166,6 +168,17 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json"))
+}
+
+fn check_content_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings =
+        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    let is_encoded = |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    if codings.map(<[u8]>::trim_ascii).any(is_encoded) {
+        let detail = "send the body uncompressed, without Content-Encoding";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    Ok(())
 }
 
 /// What a code is known by where it must not be readable.

@@ -1,11 +1,14 @@
 //! A login request as it travels through RabbitMQ, decoded once at the edge.
 
-use std::borrow::Cow;
+mod fields;
+mod salvage;
+mod text;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::login::{AppId, Code, OpenId, RequestId, UnixMs};
+use fields::Fields;
+use text::json_text;
 
 /// The longest body that is served, in bytes.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -33,7 +36,7 @@ pub struct LoginRequest {
 /// A body that is no login request. The problem names a field and a rule, never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undecodable {
-    /// It has a usable id, so its sender gets a result.
+    /// It has a usable id, so its sender gets a result, also if the body is not valid JSON elsewhere.
     Invalid {
         /// Where the sender looks.
         request_id: RequestId,
@@ -60,25 +63,8 @@ struct Plain<'a> {
     deadline: Option<UnixMs>,
 }
 
-/// The fields as they stand, each still to be read, so that one bad field does not hide a good id.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    request_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    appid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    code: Option<&'a RawValue>,
-    #[serde(borrow)]
-    openid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    issued_at: Option<&'a RawValue>,
-    #[serde(borrow)]
-    deadline: Option<&'a RawValue>,
-}
-
 impl LoginRequest {
-    /// Reads a message body. Unknown fields are ignored, `null` counts as absent.
+    /// Reads a message body. Unknown fields are ignored; optional ones that are `null`, empty or zero count as absent.
     pub fn decode(body: &[u8]) -> Result<Self, Undecodable> {
         match Plain::read(body).and_then(Plain::request) {
             Some(request) => Ok(request),
@@ -86,10 +72,17 @@ impl LoginRequest {
         }
     }
 
-    /// Says what is wrong, and whose it is.
+    /// Reads what [`Plain`] does not, and says what is wrong, and whose it is.
     fn decode_in_pieces(body: &[u8]) -> Result<Self, Undecodable> {
         let unkeyed = |problem| Undecodable::Unkeyed { problem };
-        let fields = Fields::read(body).map_err(unkeyed)?;
+        let text = json_text(body).map_err(unkeyed)?;
+        let fields = match Fields::read(&text) {
+            Ok(fields) => fields,
+            Err(problem) => {
+                let request_id = salvage::request_id(&text).ok_or(Undecodable::Unkeyed { problem })?;
+                return Err(Undecodable::Invalid { request_id, problem: problem.into() });
+            }
+        };
         let request_id = fields.request_id().map_err(unkeyed)?;
         if body.len() > MAX_BODY_BYTES {
             let problem = format!("the body is longer than {MAX_BODY_BYTES} bytes");
@@ -101,10 +94,11 @@ impl LoginRequest {
     /// Reads what a gateway's caller submits: the same fields, but the id may be absent, and then is made here. The flag
     /// tells whether the caller chose the id.
     pub fn decode_submission(body: &[u8]) -> Result<(Self, bool), String> {
-        let fields = Fields::read(body)?;
-        let chosen = fields.request_id.is_some();
-        let request_id = if chosen { fields.request_id()? } else { RequestId::generate() };
-        Ok((fields.with_id(request_id)?, chosen))
+        let text = json_text(body)?;
+        let fields = Fields::read(&text)?;
+        let chosen = fields.chosen_request_id()?;
+        let is_chosen = chosen.is_some();
+        Ok((fields.with_id(chosen.unwrap_or_else(RequestId::generate))?, is_chosen))
     }
 
     /// The message body of this request.
@@ -156,57 +150,6 @@ impl<'a> Plain<'a> {
             deadline: self.deadline,
         })
     }
-}
-
-impl<'a> Fields<'a> {
-    fn read(body: &'a [u8]) -> Result<Self, &'static str> {
-        let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
-        if !text.trim_start().starts_with('{') {
-            return Err("the body is not a JSON object");
-        }
-        serde_json::from_str(text).map_err(|_| "the body is not a JSON object with each field once")
-    }
-
-    fn request_id(&self) -> Result<RequestId, &'static str> {
-        let raw = self.request_id.ok_or("request_id is missing")?;
-        let text = text(raw).ok_or("request_id is not a string")?;
-        RequestId::try_from(&*text).map_err(|_| "request_id is not 1 to 128 of A-Z a-z 0-9 . _ - ~")
-    }
-
-    fn with_id(&self, request_id: RequestId) -> Result<LoginRequest, String> {
-        Ok(LoginRequest {
-            request_id,
-            appid: name("appid", self.appid)?,
-            code: name("code", self.code)?.ok_or("code is missing")?,
-            openid: name("openid", self.openid)?,
-            issued_at: instant("issued_at", self.issued_at)?,
-            deadline: instant("deadline", self.deadline)?,
-        })
-    }
-}
-
-fn name<T>(field: &str, raw: Option<&RawValue>) -> Result<Option<T>, String>
-where
-    T: for<'t> TryFrom<&'t str, Error = crate::login::BadName>,
-{
-    let Some(raw) = raw else { return Ok(None) };
-    let text = text(raw).ok_or_else(|| format!("{field} is not a string"))?;
-    T::try_from(&text).map(Some).map_err(|rule| format!("{field} {rule}"))
-}
-
-fn instant(field: &str, raw: Option<&RawValue>) -> Result<Option<UnixMs>, String> {
-    let Some(raw) = raw else { return Ok(None) };
-    match serde_json::from_str::<u64>(raw.get()) {
-        Ok(at) if at >= EARLIEST_MS => Ok(Some(at)),
-        Ok(_) => Err(format!("{field} is not in milliseconds since 1970")),
-        Err(_) => Err(format!("{field} is not a whole number of milliseconds since 1970")),
-    }
-}
-
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
 
 #[cfg(test)]

@@ -88,3 +88,77 @@ async fn garbage_with_an_id_is_answered() {
     assert_eq!(fleet.asked_for_phones(), 0);
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded", "the worker goes on");
 }
+
+#[tokio::test]
+async fn what_other_languages_publish_is_served() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let publisher = Publisher::connect(fleet.vhost().url()).await;
+    let code = || fleet.tap().code;
+    let in_ms = quicklogin::clock::now_ms() + 60_000;
+    let pieces: Vec<(&str, Vec<u8>)> = vec![
+        ("bom", format!("\u{feff}{{\"request_id\":\"bom\",\"code\":\"{}\"}}", code()).into()),
+        ("blank", format!("\u{feff} \r\n{{\"request_id\":\"blank\",\"code\":\"{}\"}}\n\0", code()).into()),
+        (
+            "gbk",
+            [
+                b"{\"nickname\":\"\xd0\xa1\",".to_vec(),
+                format!("\"request_id\":\"gbk\",\"code\":\"{}\"}}", code()).into(),
+            ]
+            .concat(),
+        ),
+        (
+            "float",
+            format!(r#"{{"request_id":"float","code":"{}","issued_at":{in_ms}.0,"deadline":"{in_ms}.0"}}"#, code())
+                .into(),
+        ),
+        (
+            "empty",
+            format!(
+                r#"{{"request_id":"empty","code":"{}","appid":"","openid":"","issued_at":0,"deadline":""}}"#,
+                code()
+            )
+            .into(),
+        ),
+    ];
+    for (_, body) in &pieces {
+        garbage(&publisher, body).await;
+    }
+    for (name, _) in &pieces {
+        let result = fleet.result(&id(name)).await;
+        assert_eq!(result.outcome.as_str(), "succeeded", "{name}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_a_dead_letter_that_says_why() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let publisher = Publisher::connect(fleet.vhost().url()).await;
+    let object = r#"{"request_id":"r","code":"c"}"#;
+    let utf16: Vec<u8> = format!("\u{feff}{object}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let pieces: [(&[u8], &str); 4] = [
+        (&utf16, "UTF-16"),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "compressed"),
+        (br#""{\"request_id\":\"r\",\"code\":\"c\"}""#, "encoded twice"),
+        (br#"{"payload":{"request_id":"r","code":"c"}}"#, "envelope"),
+    ];
+    for (body, expected) in pieces {
+        garbage(&publisher, body).await;
+        let mut dead = None;
+        eventually("it is a dead letter", async || {
+            dead = publisher.get("quicklogin.dead").await;
+            dead.is_some()
+        })
+        .await;
+        let (_, headers) = dead.expect("it was found");
+        let reason = headers.inner().get("x-quicklogin-reason").and_then(|value| value.as_long_string());
+        let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
+        assert!(reason.contains(expected), "{reason}");
+    }
+    let broken = br#"{"request_id":"broken","code":"c","note":"a"#;
+    garbage(&publisher, broken).await;
+    let Outcome::Failed(failure) = fleet.result(&id("broken")).await.outcome else { panic!("it fails") };
+    assert_eq!(
+        (failure.reason.as_str(), failure.detail.as_deref()),
+        ("invalid_request", Some("the body is not valid JSON"))
+    );
+}

@@ -263,6 +263,57 @@ async fn what_is_wrong_with_a_submission_is_said() {
 }
 
 #[tokio::test]
+async fn a_submission_is_read_as_other_languages_write_it() {
+    let fleet = Plan::on(Ground::Embedded).start().await;
+    let caller = Caller::of(&fleet);
+    let at = clock::now_ms() + 60_000;
+    for (before, fields, behind) in [
+        ("\u{feff}", String::new(), ""),
+        ("\u{feff}\r\n ", String::new(), "\n\0"),
+        ("", format!(r#","issued_at":{at}.0,"deadline":"{at}.0""#), ""),
+        ("", format!(r#","issued_at":"{at}","deadline":{at}000e-3"#), ""),
+        ("", r#","appid":"","openid":"","issued_at":0,"deadline":"","request_id":"""#.into(), ""),
+        ("", r#","appid":null,"openid":null,"issued_at":"0","deadline":0.0,"request_id":null"#.into(), ""),
+    ] {
+        let tap = fleet.tap();
+        let body = format!("{before}{{\"code\":\"{}\"{fields}}}{behind}", tap.code);
+        let (status, pending) = answer(caller.post(body.clone()).send().await.expect("an answer")).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{body:?}: {pending}");
+        let result = caller.result(pending["request_id"].as_str().expect("an id")).await;
+        assert_eq!(result["phone_info"]["phoneNumber"], tap.phone_number, "{body:?}: {result}");
+    }
+    let done = caller.accepted(&json!({"code": fleet.tap().code})).await;
+    caller.result(&done).await;
+    for wait in ["", "0", "20.0", "2e1", "+20", "%2020", "18446744073709551616", "1e400"] {
+        assert_eq!(caller.get(&format!("/v1/logins/{done}?wait={wait}")).await.status(), StatusCode::OK, "{wait}");
+    }
+    for wait in ["-1", "0.5", "20s", "true", "NaN", "1&wait=2"] {
+        problem(caller.get(&format!("/v1/logins/{done}?wait={wait}")).await, StatusCode::BAD_REQUEST).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_another_form_is_refused_with_its_name() {
+    let fleet = Plan::on(Ground::Embedded).start().await;
+    let caller = Caller::of(&fleet);
+    let object = json!({"code": "c"}).to_string();
+    let utf16: Vec<u8> = format!("\u{feff}{object}").encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (body, expected) in [
+        (utf16, "UTF-16"),
+        (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "compressed"),
+        (b"[{\"code\":\"c\"}]".to_vec(), "array"),
+        (b"{\"code\":\"c\",\"code\":\"d\"}".to_vec(), "code is given more than once"),
+    ] {
+        let said = problem(caller.post("").body(body).send().await.expect("an answer"), StatusCode::BAD_REQUEST).await;
+        assert!(said["detail"].as_str().is_some_and(|said| said.contains(expected)), "{said}");
+    }
+    for (encoding, status) in [("gzip", 415), ("identity, br", 415), ("identity", 202)] {
+        let post = caller.post(json!({"code": fleet.tap().code}).to_string()).header("content-encoding", encoding);
+        assert_eq!(post.send().await.expect("an answer").status(), status, "{encoding}");
+    }
+}
+
+#[tokio::test]
 async fn only_callers_with_a_key_are_served_where_there_are_keys() {
     let fleet = Plan { keys: vec!["key-one", "key-two"], ..Plan::on(Ground::Embedded) }.start().await;
     let caller = Caller::of(&fleet);
