@@ -35,6 +35,7 @@ mod redis_tls;
 mod redis_topologies;
 mod reload;
 mod roads;
+mod same_code;
 mod secrecy;
 mod shards;
 mod store_faults;
