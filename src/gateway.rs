@@ -107,6 +107,10 @@ pub struct Pending {
     /// Where the result will be, relative to this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_url: Option<String>,
+    /// True if the same code was submitted before: nothing was published, and `request_id` is that of the first
+    /// submission.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
 }
 
 /// The one status that is no result.
@@ -189,7 +193,7 @@ fn described(mut api: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
 
 impl Pending {
     fn of(request_id: RequestId) -> Self {
-        Self { request_id, status: PendingStatus::Pending, result_url: None }
+        Self { request_id, status: PendingStatus::Pending, result_url: None, repeated: false }
     }
 }
 

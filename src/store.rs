@@ -96,13 +96,52 @@ pub enum Recorded {
     NotMine,
 }
 
-/// Which request a code belongs to.
+/// A code and the user it was submitted for, as digests: neither a code nor an openid can be read from the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    /// The request that brought the code first.
-    pub request_id: RequestId,
-    /// Whether that was just now.
-    pub first: bool,
+pub struct CodeDigest {
+    /// Digest of the app and the code.
+    pub code: String,
+    /// Digest of the app, the code and what else the submissions of one code must agree on: the openid, or that there is
+    /// none.
+    pub subject: String,
+}
+
+/// What a code is bound to, after a submission of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// To the request of this submission.
+    First,
+    /// To the request of an earlier submission for the same subject.
+    Repeated(RequestId),
+    /// To the request of a submission for another subject. Its id is not this caller's to know.
+    OtherSubject,
+}
+
+/// Whether a request id belongs to the code that it was submitted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// It belongs to this code and subject.
+    Ours,
+    /// It belongs to this code for another subject.
+    OtherSubject,
+    /// It belongs to another code.
+    OtherCode,
+}
+
+impl CodeDigest {
+    /// What an id reserved for `earlier` is to this submission.
+    fn reserved(&self, earlier: &Self) -> Reserved {
+        match earlier {
+            earlier if earlier == self => Reserved::Ours,
+            earlier if earlier.code == self.code => Reserved::OtherSubject,
+            _ => Reserved::OtherCode,
+        }
+    }
+
+    /// What a code bound to `request_id` for the subject `earlier` is to this submission.
+    fn bound(&self, earlier: &str, request_id: RequestId) -> Bound {
+        if earlier == self.subject { Bound::Repeated(request_id) } else { Bound::OtherSubject }
+    }
 }
 
 impl StoreAway {
@@ -219,16 +258,16 @@ impl Store {
         }
     }
 
-    /// Reserves a request id for a code. False: it belongs to another code.
-    pub async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
+    /// Reserves a request id for a code and its subject, unless it is reserved already.
+    pub async fn reserve_id(&self, id: &RequestId, digest: &CodeDigest, life: Duration) -> Result<Reserved, StoreAway> {
         match self {
             Self::Memory(memory) => memory.reach("reserve_id", id, |memory| memory.reserve_id(id, digest, life)).await,
             Self::Redis(redis) => redis.reserve_id(id, digest, life).await,
         }
     }
 
-    /// Binds a code, by its digest, to a request, unless it is bound already.
-    pub async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
+    /// Binds a code and its subject to a request, unless the code is bound already.
+    pub async fn bind_code(&self, digest: &CodeDigest, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
         match self {
             Self::Memory(memory) => memory.reach("bind_code", id, |memory| memory.bind_code(digest, id, life)).await,
             Self::Redis(redis) => redis.bind_code(digest, id, life).await,

@@ -17,7 +17,7 @@ use crate::gateway::problem::Problem;
 use crate::gateway::{Gateway, Pending, result_url};
 use crate::login::{LoginRequest, RequestId};
 use crate::queue::PublishFault;
-use crate::store::StoreAway;
+use crate::store::{Bound, CodeDigest, Reserved, StoreAway};
 use crate::traceparent::Traceparent;
 
 /// A login counts as under way for so long after its code's life: the last answer and its recording take time.
@@ -37,7 +37,8 @@ pub(super) struct Submission {
     code: String,
     /// The mini program; required if more than one is configured. Empty counts as absent.
     appid: Option<String>,
-    /// Whose code it should be; WeChat then checks it. Empty counts as absent.
+    /// Whose code it should be; WeChat then checks it. Each submission of a code must have the same openid, or none.
+    /// Empty counts as absent.
     openid: Option<String>,
     /// When the user tapped, in Unix ms. Any spelling of a whole number is read, as a number or a string; zero and empty
     /// count as absent.
@@ -49,9 +50,17 @@ pub(super) struct Submission {
     request_id: Option<String>,
 }
 
+/// What became of a submission that was accepted.
+struct Submitted {
+    request_id: RequestId,
+    /// Whether an earlier submission of the same code was published, and so nothing by this one.
+    repeated: bool,
+}
+
 /// Submit a code; it is published before this answers.
 ///
-/// The same code for the same app within its life answers with the same request id and is published only once.
+/// The same code for the same app and openid within its life answers with the same request id and `repeated`, and is
+/// published only once. The same code with another openid, or with an openid once and without it once, is 409.
 #[utoipa::path(
     post,
     path = "/v1/logins",
@@ -60,6 +69,7 @@ pub(super) struct Submission {
         (status = 202, description = "Published; ask for the result at `result_url`", body = Pending),
         (status = 400, description = "Not a login request", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No key, or an unknown one", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The code was submitted with another openid", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Longer than 16 KiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json, or compressed", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "No such app", body = Problem, content_type = "application/problem+json"),
@@ -73,7 +83,7 @@ pub(super) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let response = match take(&gateway, &headers, body).await {
-        Ok(request_id) => accepted(request_id),
+        Ok(submitted) => accepted(submitted),
         Err(problem) => problem.into_response(),
     };
     gateway.0.meters.submitted(response.status().as_u16());
@@ -84,17 +94,18 @@ async fn take(
     gateway: &Gateway,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<RequestId, Problem> {
+) -> Result<Submitted, Problem> {
     check_content_type(headers)?;
     check_content_encoding(headers)?;
     let (request, chosen) =
         LoginRequest::decode_submission(&body?).map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
     let request = gateway.complete(request)?;
+    let digest = digest_of(&request);
     if chosen {
-        gateway.reserve(&request).await?;
+        gateway.reserve(&request.request_id, &digest).await?;
     }
     let traceparent = headers.get("traceparent").and_then(|value| Traceparent::parse(value.to_str().ok()?));
-    gateway.publish_once(request, &traceparent.unwrap_or_else(Traceparent::generate)).await
+    gateway.publish_once(request, &digest, &traceparent.unwrap_or_else(Traceparent::generate)).await
 }
 
 impl Gateway {
@@ -115,37 +126,47 @@ impl Gateway {
     }
 
     /// An id that the caller chose is this code's alone: with another code it would bring another user's result.
-    async fn reserve(&self, request: &LoginRequest) -> Result<(), Problem> {
+    async fn reserve(&self, request_id: &RequestId, digest: &CodeDigest) -> Result<(), Problem> {
         let life = self.0.code_life + RESULT_COMES_WITHIN + self.0.result_ttl;
-        if self.0.store.reserve_id(&request.request_id, &digest_of(request), life).await? {
-            return Ok(());
+        match self.0.store.reserve_id(request_id, digest, life).await? {
+            Reserved::Ours => Ok(()),
+            Reserved::OtherSubject => Err(other_openid()),
+            Reserved::OtherCode => {
+                let detail = "request_id was used for another code; choose another, or leave it out";
+                Err(Problem::new(StatusCode::BAD_REQUEST, detail).about(request_id))
+            }
         }
-        let detail = "request_id was used for another code; choose another, or leave it out";
-        Err(Problem::new(StatusCode::BAD_REQUEST, detail).about(&request.request_id))
     }
 
-    /// Publishes the request, unless its code was published before: then that request's id is the answer.
+    /// Publishes the request, unless its code was published before for the same openid: then that request's id is the
+    /// answer. A code that is bound to another openid is refused, whether it was published or not.
     ///
     /// The code is bound to an id first and marked as accepted last. A gateway that fails in between leaves a binding
     /// without a mark, and whoever submits the code again publishes it under the same id; a worker asks for it once.
-    async fn publish_once(&self, request: LoginRequest, traceparent: &Traceparent) -> Result<RequestId, Problem> {
+    async fn publish_once(
+        &self,
+        request: LoginRequest,
+        digest: &CodeDigest,
+        traceparent: &Traceparent,
+    ) -> Result<Submitted, Problem> {
         let (queue, store) = (&self.0.queue, &self.0.store);
         let code_life = self.0.code_life;
-        let digest = digest_of(&request);
-        let bound = store.bind_code(&digest, &request.request_id, code_life).await?;
-        let request_id = bound.request_id;
-        if !bound.first && self.was_accepted(&request_id).await? {
-            debug!(%request_id, "the same code again; published before");
-            return Ok(request_id);
-        }
-        let request = LoginRequest { request_id, ..request };
+        let request = match store.bind_code(digest, &request.request_id, code_life).await? {
+            Bound::First => request,
+            Bound::Repeated(request_id) if self.was_accepted(&request_id).await? => {
+                debug!(%request_id, "the same code again; published before");
+                return Ok(Submitted { request_id, repeated: true });
+            }
+            Bound::Repeated(request_id) => LoginRequest { request_id, ..request },
+            Bound::OtherSubject => return Err(other_openid()),
+        };
         let request_id = &request.request_id;
         queue.publish(&request, traceparent).await.map_err(|fault| refused(&fault).about(request_id))?;
         if let Err(fault) = store.mark_accepted(request_id, code_life + RESULT_COMES_WITHIN).await {
             warn!(%request_id, %fault, "published, but not marked: the same code may be published again");
         }
         debug!(%request_id, trace_id = traceparent.trace_id(), "login request published");
-        Ok(request.request_id)
+        Ok(Submitted { request_id: request.request_id, repeated: false })
     }
 
     /// Whether the request that brought this code first was published. Gives another caller whose request is just being
@@ -181,20 +202,37 @@ fn check_content_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a code is known by where it must not be readable.
-fn digest_of(request: &LoginRequest) -> String {
-    use std::fmt::Write;
+/// What a code and its subject are known by where they must not be readable. A subject is not the digest of an openid
+/// alone, or it would tell which logins are of the same user.
+fn digest_of(request: &LoginRequest) -> CodeDigest {
     let appid = request.appid.as_ref().expect("filled in before");
-    let sum = digest(&SHA256, format!("{appid}\0{}", request.code.expose()).as_bytes());
+    let code = format!("{appid}\0{}", request.code.expose());
+    let subject = match &request.openid {
+        Some(openid) => format!("{code}\0openid\0{}", openid.expose()),
+        None => format!("{code}\0no openid"),
+    };
+    CodeDigest { code: sha256(&code), subject: sha256(&subject) }
+}
+
+fn sha256(text: &str) -> String {
+    use std::fmt::Write;
+    let sum = digest(&SHA256, text.as_bytes());
     sum.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
 }
 
-fn accepted(request_id: RequestId) -> Response {
+/// Names no request id: this caller may not read that login's result.
+fn other_openid() -> Problem {
+    debug!("a code is submitted for another openid than before");
+    let detail = "this code was submitted with another openid, or without one; ask the user to tap again";
+    Problem::new(StatusCode::CONFLICT, detail)
+}
+
+fn accepted(Submitted { request_id, repeated }: Submitted) -> Response {
     let url = result_url(&request_id);
-    let body = Pending { result_url: Some(url.clone()), ..Pending::of(request_id) };
+    let body = Pending { result_url: Some(url.clone()), repeated, ..Pending::of(request_id) };
     (StatusCode::ACCEPTED, [(header::LOCATION, url)], Json(body)).into_response()
 }
 

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::login::RequestId;
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, StoreAway, Unclaimed};
+use crate::store::{Bound, Claim, Claimed, CodeDigest, FinishedResult, Recorded, Reserved, StoreAway, Unclaimed};
 use tokens::TokenState;
 
 /// A handle on the process's store; cheap to clone.
@@ -37,8 +37,9 @@ struct State {
     results: Expiring<RequestId, (Bytes, bool)>,
     claims: Expiring<RequestId, ClaimState>,
     accepted: Expiring<RequestId, ()>,
-    codes: Expiring<String, RequestId>,
-    reserved: Expiring<RequestId, String>,
+    /// By the code's digest: its subject, and its request.
+    codes: Expiring<String, (String, RequestId)>,
+    reserved: Expiring<RequestId, CodeDigest>,
     tokens: TokenState,
     /// What workers say of themselves.
     workers: Expiring<String, Bytes>,
@@ -146,22 +147,22 @@ impl Memory {
         ids.iter().map(|id| state.results.get(id).map(|(json, _)| json.clone())).collect()
     }
 
-    pub(super) fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> bool {
+    pub(super) fn reserve_id(&self, id: &RequestId, digest: &CodeDigest, life: Duration) -> Reserved {
         let mut state = self.state();
         if let Some(earlier) = state.reserved.get(id) {
-            return earlier == digest;
+            return digest.reserved(earlier);
         }
-        state.reserved.put(id.clone(), digest.to_owned(), life);
-        true
+        state.reserved.put(id.clone(), digest.clone(), life);
+        Reserved::Ours
     }
 
-    pub(super) fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Bound {
+    pub(super) fn bind_code(&self, digest: &CodeDigest, id: &RequestId, life: Duration) -> Bound {
         let mut state = self.state();
-        if let Some(bound) = state.codes.get(digest) {
-            return Bound { request_id: bound.clone(), first: false };
+        if let Some((subject, request_id)) = state.codes.get(digest.code.as_str()) {
+            return digest.bound(subject, request_id.clone());
         }
-        state.codes.put(digest.to_owned(), id.clone(), life);
-        Bound { request_id: id.clone(), first: true }
+        state.codes.put(digest.code.clone(), (digest.subject.clone(), id.clone()), life);
+        Bound::First
     }
 
     pub(super) fn mark_accepted(&self, id: &RequestId, life: Duration) {

@@ -30,7 +30,7 @@ pub use link::{BadStoreUrl, RedisSettings};
 use script::{Call, Script};
 
 use crate::login::RequestId;
-use crate::store::{Bound, Claim, Claimed, FinishedResult, Recorded, StoreAway, Unclaimed};
+use crate::store::{Bound, Claim, Claimed, CodeDigest, FinishedResult, Recorded, Reserved, StoreAway, Unclaimed};
 
 /// How long the key stays that readiness is tried with.
 const READY_KEY_MS: u64 = 10_000;
@@ -235,21 +235,31 @@ impl Redis {
         }
     }
 
-    pub(super) async fn reserve_id(&self, id: &RequestId, digest: &str, life: Duration) -> Result<bool, StoreAway> {
+    pub(super) async fn reserve_id(
+        &self,
+        id: &RequestId,
+        digest: &CodeDigest,
+        life: Duration,
+    ) -> Result<Reserved, StoreAway> {
         let mut call = self.scripts.set_once.on([self.key(key::REQUEST, id.as_str())]);
-        call.arg(digest).arg(ms(life));
-        let earlier: Option<String> = self.run(&call).await?;
-        Ok(earlier.is_none_or(|earlier| earlier == digest))
+        call.text(format_args!("{} {}", digest.code, digest.subject)).arg(ms(life));
+        let Some(earlier): Option<String> = self.run(&call).await? else { return Ok(Reserved::Ours) };
+        let (code, subject) = earlier.split_once(' ').unwrap_or_default();
+        Ok(digest.reserved(&CodeDigest { code: code.to_owned(), subject: subject.to_owned() }))
     }
 
-    pub(super) async fn bind_code(&self, digest: &str, id: &RequestId, life: Duration) -> Result<Bound, StoreAway> {
-        let mut call = self.scripts.set_once.on([self.key(key::CODE, digest)]);
-        call.arg(id.as_str()).arg(ms(life));
-        let earlier: Option<String> = self.run(&call).await?;
-        Ok(match earlier.and_then(|earlier| RequestId::try_from(earlier).ok()) {
-            Some(request_id) => Bound { request_id, first: false },
-            None => Bound { request_id: id.clone(), first: true },
-        })
+    pub(super) async fn bind_code(
+        &self,
+        digest: &CodeDigest,
+        id: &RequestId,
+        life: Duration,
+    ) -> Result<Bound, StoreAway> {
+        let mut call = self.scripts.set_once.on([self.key(key::CODE, &digest.code)]);
+        call.text(format_args!("{} {id}", digest.subject)).arg(ms(life));
+        let Some(earlier): Option<String> = self.run(&call).await? else { return Ok(Bound::First) };
+        let earlier = earlier.split_once(' ').and_then(|(subject, id)| Some((subject, RequestId::try_from(id).ok()?)));
+        // What cannot be read is nobody's, and so not this caller's.
+        Ok(earlier.map_or(Bound::OtherSubject, |(subject, id)| digest.bound(subject, id)))
     }
 
     pub(super) async fn mark_accepted(&self, id: &RequestId, life: Duration) -> Result<(), StoreAway> {

@@ -15,27 +15,27 @@ use crate::support::rabbit::Broker;
 const OTHER: &str = "wx1111111111111111";
 
 /// A caller of one gateway.
-struct Caller<'a> {
+pub(crate) struct Caller<'a> {
     fleet: &'a Fleet,
     http: Client,
 }
 
 impl<'a> Caller<'a> {
-    fn of(fleet: &'a Fleet) -> Self {
+    pub(crate) fn of(fleet: &'a Fleet) -> Self {
         Self { fleet, http: Client::builder().no_proxy().build().expect("a client") }
     }
 
-    fn post(&self, body: impl Into<String>) -> RequestBuilder {
+    pub(crate) fn post(&self, body: impl Into<String>) -> RequestBuilder {
         let url = format!("{}/v1/logins", self.fleet.url);
         self.http.post(url).header("content-type", "application/json").body(body.into())
     }
 
-    async fn submit(&self, body: &Value) -> (StatusCode, Value) {
+    pub(crate) async fn submit(&self, body: &Value) -> (StatusCode, Value) {
         answer(self.post(body.to_string()).send().await.expect("an answer")).await
     }
 
     /// Submits what must be accepted, and answers the request id.
-    async fn accepted(&self, body: &Value) -> String {
+    pub(crate) async fn accepted(&self, body: &Value) -> String {
         let (status, pending) = self.submit(body).await;
         assert_eq!((status, &pending["status"]), (StatusCode::ACCEPTED, &json!("pending")), "{pending}");
         pending["request_id"].as_str().expect("an id").to_owned()
@@ -59,7 +59,7 @@ async fn answer(response: Response) -> (StatusCode, Value) {
 }
 
 /// A problem as RFC 9457 wants it.
-async fn problem(response: Response, expected: StatusCode) -> Value {
+pub(crate) async fn problem(response: Response, expected: StatusCode) -> Value {
     let kind = response.headers()["content-type"].to_str().expect("text").to_owned();
     let (status, body) = answer(response).await;
     assert_eq!((status, kind.as_str()), (expected, "application/problem+json"), "{body}");
@@ -107,6 +107,8 @@ async fn the_same_code_gets_the_same_request_id_and_is_published_once() {
         ids.insert(caller.accepted(&json!({"code": tap.code, "appid": APP})).await);
         ids.insert(caller.accepted(&json!({"code": tap.code, "appid": APP, "request_id": "mine-2"})).await);
         assert_eq!(ids.iter().collect::<Vec<_>>(), ["mine-1"]);
+        let (_, again) = caller.submit(&own).await;
+        assert_eq!(again["repeated"], true, "{again}");
         let other_app = caller.accepted(&json!({"code": tap.code, "appid": OTHER})).await;
         assert_ne!(other_app, "mine-1", "another app's code is another code");
     }
@@ -161,9 +163,19 @@ async fn a_code_that_could_not_be_published_can_be_submitted_again() {
     Broker::shared().set_max_length(fleet.vhost(), "nothing-matches-this", 1);
     let publisher = crate::support::amqp::Publisher::connect(fleet.vhost().url()).await;
     publisher.purge("quicklogin.logins").await;
-    eventually("there is room again", async || caller.submit(&body).await.0 == StatusCode::ACCEPTED).await;
-    let again = caller.accepted(&body).await;
-    assert_eq!(refused["request_id"], again, "under the id that it was given first");
+    let mut other = body.clone();
+    other["openid"] = json!("oAttacker");
+    assert_eq!(caller.submit(&other).await.0, StatusCode::CONFLICT, "bound, though nothing is published yet");
+    let mut accepted = Value::Null;
+    eventually("there is room again", async || {
+        let (status, answer) = caller.submit(&body).await;
+        accepted = answer;
+        status == StatusCode::ACCEPTED
+    })
+    .await;
+    assert!(accepted.get("repeated").is_none(), "it is published only now: {accepted}");
+    let (_, again) = caller.submit(&body).await;
+    assert_eq!((&again["request_id"], &again["repeated"]), (&refused["request_id"], &json!(true)), "the first id");
     assert!(publisher.get("quicklogin.logins").await.is_some(), "and now it is published");
 }
 
@@ -375,6 +387,8 @@ async fn the_api_describes_itself_and_counts() {
     assert!(api["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{api}");
     let paths = api["paths"].as_object().expect("paths");
     assert!(paths["/v1/logins"]["post"]["responses"]["202"].is_object());
+    assert!(paths["/v1/logins"]["post"]["responses"]["409"].is_object());
+    assert!(api["components"]["schemas"]["Pending"]["properties"]["repeated"].is_object());
     assert!(paths["/v1/logins/{request_id}"]["get"]["responses"]["404"].is_object());
     let result = &api["components"]["schemas"]["ResultBody"]["properties"];
     assert!(result["phone_info"].is_object() && result["error"].is_object(), "{result}");

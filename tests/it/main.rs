@@ -36,6 +36,7 @@ mod redis_tls;
 mod redis_topologies;
 mod reload;
 mod roads;
+mod same_code;
 mod secrecy;
 mod settings;
 mod shards;

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use quicklogin::login::{Outcome, Reason, RequestId};
 use quicklogin::queue::{Delivery, PublishFault, Queue, Settlement};
 use quicklogin::simulator::{Mint, Step};
-use quicklogin::store::{Claim, Claimed, FinishedResult, Recorded, SharedState, SharedToken, Store, Unclaimed};
+use quicklogin::store::{
+    Bound, Claim, Claimed, CodeDigest, FinishedResult, Recorded, Reserved, SharedState, SharedToken, Store, Unclaimed,
+};
 use quicklogin::traceparent::Traceparent;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +84,10 @@ fn finished(text: &str, succeeded: bool) -> FinishedResult {
 
 async fn stored(store: &Store, name: &str) -> Option<Bytes> {
     store.results(&[id(name)]).await.expect("the store answers").remove(0)
+}
+
+fn digest(code: &str, subject: &str) -> CodeDigest {
+    CodeDigest { code: code.to_owned(), subject: subject.to_owned() }
 }
 
 fn token(text: &str) -> SharedToken {
@@ -187,12 +193,16 @@ promises! {
         assert_eq!(again("two").await, later);
     }
 
-    async fn a_request_id_belongs_to_one_code(on: Ground) {
+    async fn a_request_id_belongs_to_one_code_and_one_openid(on: Ground) {
         let fleet = ground(on).await;
-        let reserve = async |digest| fleet.store.reserve_id(&id("r"), digest, KEEP).await.expect("the store answers");
-        assert!(reserve("one").await);
-        assert!(reserve("one").await);
-        assert!(!reserve("two").await);
+        let reserve = async |code, subject| {
+            fleet.store.reserve_id(&id("r"), &digest(code, subject), KEEP).await.expect("the store answers")
+        };
+        assert_eq!(reserve("one", "victim").await, Reserved::Ours);
+        assert_eq!(reserve("one", "victim").await, Reserved::Ours);
+        assert_eq!(reserve("one", "attacker").await, Reserved::OtherSubject);
+        assert_eq!(reserve("two", "victim").await, Reserved::OtherCode);
+        assert_eq!(reserve("two", "attacker").await, Reserved::OtherCode);
     }
 
     async fn a_claim_given_back_tells_what_is_known(on: Ground) {
@@ -270,15 +280,45 @@ promises! {
     async fn a_code_belongs_to_the_request_that_brought_it_first(on: Ground) {
         let fleet = ground(on).await;
         let store = fleet.store.clone();
-        let bind = async |name: &str| {
-            let bound = store.bind_code("digest", &id(name), KEEP).await.expect("the store answers");
-            (bound.request_id.to_string(), bound.first)
+        let bind = async |name: &str, subject| {
+            store.bind_code(&digest("code", subject), &id(name), KEEP).await.expect("the store answers")
         };
-        assert_eq!(bind("a").await, ("a".into(), true));
-        assert_eq!(bind("b").await, ("a".into(), false));
+        assert_eq!(bind("a", "victim").await, Bound::First);
+        assert_eq!(bind("b", "victim").await, Bound::Repeated(id("a")));
+        for name in ["a", "b"] {
+            assert_eq!(bind(name, "attacker").await, Bound::OtherSubject);
+        }
+        assert_eq!(bind("b", "victim").await, Bound::Repeated(id("a")), "a refused one changes nothing");
         assert!(!store.is_accepted(&id("a")).await.expect("the store answers"));
         store.mark_accepted(&id("a"), KEEP).await.expect("the store answers");
         assert!(store.is_accepted(&id("a")).await.expect("the store answers"));
+    }
+
+    async fn of_submissions_of_one_code_at_once_one_openid_wins(on: Ground) {
+        let fleet = ground(on).await;
+        let store = &fleet.store;
+        let bind = async |n: usize| {
+            let (name, subject) = (format!("r-{n}"), if n % 2 == 0 { "victim" } else { "attacker" });
+            let bound = store.bind_code(&digest("code", subject), &id(&name), KEEP).await.expect("the store answers");
+            (n, bound)
+        };
+        let bound = futures_util::future::join_all((0..20).map(bind)).await;
+        let firsts: Vec<_> = bound.iter().filter(|(_, bound)| *bound == Bound::First).map(|(n, _)| *n).collect();
+        let [first] = firsts[..] else { panic!("one is the first: {bound:?}") };
+        for (n, bound) in bound.into_iter().filter(|(n, _)| *n != first) {
+            let same = n % 2 == first % 2;
+            let expected = if same { Bound::Repeated(id(&format!("r-{first}"))) } else { Bound::OtherSubject };
+            assert_eq!(bound, expected, "{n} after {first}");
+        }
+    }
+
+    async fn a_binding_ends_with_the_codes_life(on: Ground) {
+        let fleet = ground(on).await;
+        let bind = async |name: &str, subject, life| {
+            fleet.store.bind_code(&digest("code", subject), &id(name), life).await.expect("the store answers")
+        };
+        assert_eq!(bind("a", "victim", Duration::from_secs(1)).await, Bound::First);
+        eventually("the code is free", async || bind("b", "another", KEEP).await == Bound::First).await;
     }
 
     async fn one_refreshes_a_token_and_only_the_leader_shares_one(on: Ground) {
