@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
-use axum::{Json, Router, middleware};
+use axum::http::{StatusCode, header};
+use axum::{Router, middleware};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub platforms: Vec<MessageKeys>,
     /// How many callers may wait for results at once.
     pub max_waiting: usize,
+    /// How many connections there may be at once.
+    pub max_connections: usize,
     /// What is counted.
     pub meters: Meters,
     /// What `/readyz` looks at.
@@ -130,12 +133,14 @@ struct Description;
 
 /// Serves the gateway on `listener` until the stop; callers that wait are then answered at once.
 pub async fn serve(parts: Parts, listener: TcpListener, tracker: TaskTracker, stop: CancellationToken) {
+    let max_connections = parts.max_connections;
     let router = router(parts, &tracker, stop.clone());
-    http::serve(listener, router, stop).await;
+    http::serve(listener, router, max_connections, stop).await;
 }
 
 fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Router {
-    let Parts { queue, store, apps, code_life, result_ttl, keys, platforms, max_waiting, meters, readiness } = parts;
+    let Parts { queue, store, apps, code_life, result_ttl, keys, platforms, max_waiting, meters, readiness, .. } =
+        parts;
     let waiting = Waiting::start(store.clone(), max_waiting, meters.clone(), tracker, stop.clone());
     let ops = ops::routes(readiness, meters.clone());
     let takes_pushes = !platforms.is_empty();
@@ -163,12 +168,16 @@ fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Route
         routes = routes.merge(pushes());
     }
     let (routes, api) = routes.split_for_parts();
-    let description = described(api);
+    // As bytes, since anybody may ask for it as often as they like.
+    let description = Bytes::from(described(api).to_json().expect("text and numbers always serialise"));
     routes
         .with_state(gateway)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .merge(ops)
-        .route("/openapi.json", axum::routing::get(async move || Json(description)))
+        .route(
+            "/openapi.json",
+            axum::routing::get(async move || ([(header::CONTENT_TYPE, "application/json")], description)),
+        )
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method; see /openapi.json")

@@ -9,16 +9,21 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::http;
 use crate::meters::Meters;
 use crate::queue::Queue;
 use crate::store::{Store, StoreAway, Uses};
 
 /// A part that does not answer in this time is away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Maximum number of connections to the routes' own listener.
+pub const MAX_CONNECTIONS: usize = 32;
 
 /// What readiness depends on; cheap to clone.
 #[derive(Clone)]
@@ -41,6 +46,11 @@ struct ReadyBody {
     /// Why, as far as it is known; without anything secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+}
+
+/// Serves the routes on a listener of their own, so that what happens to the gateway's does not keep operators out.
+pub async fn serve(readiness: Readiness, meters: Meters, listener: TcpListener, stop: CancellationToken) {
+    http::serve(listener, routes(readiness, meters), MAX_CONNECTIONS, stop).await;
 }
 
 /// The three routes.

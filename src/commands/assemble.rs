@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use reqwest::Url;
 use tokio::net::TcpListener;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::config::Settings;
+use crate::fd_limit;
 use crate::fleet;
 use crate::gateway::{self, AppIds, Keys};
+use crate::http::MAX_CLOSING;
 use crate::meters::Meters;
-use crate::ops::Readiness;
+use crate::ops::{self, Readiness};
 use crate::oversight;
 use crate::process_name::process_name;
 use crate::queue::{Consumer, Queue};
@@ -27,6 +29,9 @@ use crate::worker::{self, Worker};
 
 /// So many results of stopped workers are in hand at once.
 const HANDED_OVER_IN_HAND: u16 = 16;
+/// File descriptors that are kept for all but the gateway's connections and calls to WeChat: RabbitMQ, the nodes of Redis,
+/// log files, and the operators' listener; and connections of both listeners that are closing.
+const OTHER_DESCRIPTORS: usize = 64 + ops::MAX_CONNECTIONS + 2 * MAX_CLOSING;
 /// Background work that has not ended in this time after a stop is left behind.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -170,11 +175,13 @@ impl Process {
         }
     }
 
+    /// What a gateway is made of, in a process that has up to `calls` calls to WeChat in flight besides.
     pub(super) fn gateway(
         &self,
         opened: &Opened,
         apps: AppIds,
         readiness: Readiness,
+        calls: usize,
     ) -> Result<gateway::Parts, CommandError> {
         let from = &self.settings.gateway;
         Ok(gateway::Parts {
@@ -186,9 +193,26 @@ impl Process {
             keys: Keys::new(&from.keys),
             platforms: self.settings.message_keys()?,
             max_waiting: from.max_waiting,
+            max_connections: max_connections(from.max_connections, calls),
             meters: self.meters.clone(),
             readiness,
         })
+    }
+
+    /// Serves health and counters on their own listener until the hard stop, if the address is free: several processes on
+    /// one machine may share one configuration, and all but the first then do without.
+    pub(super) async fn serve_ops(&self, readiness: Readiness) {
+        let address = self.settings.ops.listen;
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let stop = self.shutdown.stop.hard.clone();
+                self.shutdown.tracker.spawn(ops::serve(readiness, self.meters.clone(), listener, stop));
+            }
+            Err(error) => warn!(
+                %address, %error,
+                "ops.listen is taken: this process has no /readyz and no /metrics there; give it an address of its own"
+            ),
+        }
     }
 
     /// Serves the gateway until the soft stop has ended its last call, or the hard stop all of them.
@@ -246,6 +270,22 @@ impl Process {
             }
         });
     }
+}
+
+/// The maximum number of the gateway's connections: what the settings say, unless the limit of file descriptors does not
+/// leave so many.
+fn max_connections(wanted: usize, calls: usize) -> usize {
+    let descriptors = usize::try_from(fd_limit::raise()).unwrap_or(usize::MAX);
+    let available = descriptors.saturating_sub(OTHER_DESCRIPTORS + calls).max(descriptors / 4);
+    if available < wanted {
+        info!(
+            max_connections = available,
+            descriptors,
+            "the limit of file descriptors does not allow gateway.max_connections = {wanted}: raise ulimit -n or \
+             LimitNOFILE, or lower the setting"
+        );
+    }
+    wanted.min(available)
 }
 
 pub(super) fn no_app() -> CommandError {

@@ -113,7 +113,7 @@ async fn start_line(process: &Process, opened: &Opened) -> Result<(Simulator, St
     tracker.spawn(process.work(opened, worker, consumer));
     let listener = listen(anywhere, "the gateway").await?;
     let url = format!("http://{}", address(&listener)?);
-    let parts = process.gateway(opened, apps, readiness)?;
+    let parts = process.gateway(opened, apps, readiness, process.settings.worker.slots.into())?;
     tracker.spawn(gateway::serve(parts, listener, tracker.clone(), process.shutdown.stop.soft.clone()));
     Ok((simulator, url))
 }

@@ -31,7 +31,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     process.oversee(&readiness);
     let apps = AppIds::new(apps);
     process.reload_on_hangup(None, Some(apps.clone()))?;
-    let parts = process.gateway(&opened, apps, readiness)?;
+    process.serve_ops(readiness.clone()).await;
+    let parts = process.gateway(&opened, apps, readiness, 0)?;
     say(format_args!("quicklogin gateway: listening on http://{}", address(&listener)?));
     process.shutdown.tracker.spawn(connect_at_start(opened, process.shutdown.stop.soft.clone()));
     process.serve_gateway(parts, listener).await;

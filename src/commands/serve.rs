@@ -39,7 +39,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let readiness = process.readiness(&opened, true, Some(&consumer));
     process.oversee(&readiness);
     process.beat(&opened, &worker);
-    let parts = process.gateway(&opened, apps, readiness)?;
+    process.serve_ops(readiness.clone()).await;
+    let parts = process.gateway(&opened, apps, readiness, process.settings.worker.slots.into())?;
     say(format_args!("quicklogin gateway: listening on http://{}", address(&listener)?));
     // The gateway goes on while the worker drains: its callers wait for what the worker is finishing.
     let ((), ended) = tokio::join!(process.serve_gateway(parts, listener), process.work(&opened, worker, consumer));

@@ -1,11 +1,7 @@
 //! `worker`: takes logins from the fleet's queue until it is stopped.
 
-use tokio::net::TcpListener;
-use tracing::warn;
-
 use crate::commands::CommandError;
 use crate::commands::assemble::Process;
-use crate::{http, ops};
 
 pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let backend = process.settings.backend()?;
@@ -24,20 +20,8 @@ pub(super) async fn run(process: &Process) -> Result<(), CommandError> {
     let readiness = process.readiness(&opened, false, Some(&consumer));
     process.oversee(&readiness);
     process.beat(&opened, &worker);
-    serve_ops(process, readiness).await;
+    process.serve_ops(readiness).await;
     let ended = process.work(&opened, worker, consumer).await;
     process.finish().await;
     ended
-}
-
-/// Several workers on one machine share one configuration; all but the first then do without these routes.
-async fn serve_ops(process: &Process, readiness: ops::Readiness) {
-    let address = process.settings.ops.listen;
-    match TcpListener::bind(address).await {
-        Ok(listener) => {
-            let routes = ops::routes(readiness, process.meters.clone());
-            process.shutdown.tracker.spawn(http::serve(listener, routes, process.shutdown.stop.hard.clone()));
-        }
-        Err(error) => warn!(%address, %error, "ops.listen is taken: this worker has no /readyz and no /metrics"),
-    }
 }

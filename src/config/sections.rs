@@ -153,6 +153,7 @@ pub struct Gateway {
     pub keys: Vec<Secret>,
     pub open: bool,
     pub max_waiting: usize,
+    pub max_connections: usize,
 }
 
 #[derive(Debug, Deserialize)]

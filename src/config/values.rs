@@ -28,6 +28,7 @@ impl Settings {
     pub(super) fn check(&self) -> Result<(), BadSettings> {
         let zero = [
             ("worker.slots", u64::from(self.worker.slots)),
+            ("gateway.max_connections", self.gateway.max_connections as u64),
             ("login.code_life_s", self.login.code_life_s),
             ("login.patience_s", self.login.patience_s),
             ("result.ttl_s", self.result.ttl_s),

@@ -275,7 +275,7 @@ async fn a_token_server_is_asked_with_its_key_and_again_when_its_token_is_refuse
     };
     let routes = Router::new().route(&format!("/tokens/{APP}"), get(answer));
     let stop = CancellationToken::new();
-    tokio::spawn(quicklogin::http::serve(listener, routes, stop.clone()));
+    tokio::spawn(quicklogin::http::serve(listener, routes, 100, stop.clone()));
     let external = format!(
         "[[apps]]\nappid = \"{APP}\"\ntoken = \"external\"\nexternal.url = \"{url}\"\nexternal.bearer_file = \"key\"\n"
     );

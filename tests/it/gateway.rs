@@ -326,6 +326,43 @@ async fn a_body_in_another_form_is_refused_with_its_name() {
 }
 
 #[tokio::test]
+async fn no_response_is_kept_by_a_cache_or_taken_for_html() {
+    let fleet = Plan { keys: vec!["key"], workers: 0, max_waiting: 0, ..Plan::on(Ground::Embedded) }.start().await;
+    let caller = Caller::of(&fleet);
+    let url = format!("{}/v1/logins", fleet.url);
+    let signed = |request: RequestBuilder| request.bearer_auth("key");
+    let sent = signed(caller.post(json!({"code": fleet.tap().code, "request_id": "mine"}).to_string()));
+    let get = |path: &str| caller.http.get(format!("{url}/{path}"));
+    let wrong_type = signed(caller.http.post(&url).header("content-type", "text/plain").body("{}"));
+    for (request, status) in [
+        (sent, 202),
+        (signed(get("mine")), 202),
+        (signed(get("mine?wait=1")), 429),
+        (signed(get("never")), 404),
+        (signed(get("%3Cscript%3E")), 400),
+        (get("mine"), 401),
+        (signed(caller.post("<script>")), 400),
+        (signed(caller.post(json!({"code": "c", "appid": "wx9"}).to_string())), 422),
+        (signed(caller.post("x".repeat(20_000))), 413),
+        (wrong_type, 415),
+        (signed(caller.http.put(&url)), 405),
+        (signed(caller.http.get(format!("{url}/a/b"))), 404),
+    ] {
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), status, "{response:?}");
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        assert_eq!(header("cache-control").as_deref(), Some("no-store"), "{status}");
+        assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{status}");
+        assert_eq!(
+            header("retry-after").is_some(),
+            status == 429 || response.url().path().ends_with("mine") && status == 202
+        );
+        assert_eq!(header("allow").is_some(), status == 405);
+        assert!(!response.text().await.expect("text").contains("script"), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn only_callers_with_a_key_are_served_where_there_are_keys() {
     let fleet = Plan { keys: vec!["key-one", "key-two"], ..Plan::on(Ground::Embedded) }.start().await;
     let caller = Caller::of(&fleet);

@@ -163,7 +163,7 @@ async fn falsifying_button(simulator: Simulator) -> String {
     let routes = Router::new().route("/sim/livez", get(async || "ok")).route("/sim/codes", post(mint));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it listens"));
-    tokio::spawn(quicklogin::http::serve(listener, routes, tokio_util::sync::CancellationToken::new()));
+    tokio::spawn(quicklogin::http::serve(listener, routes, 100, tokio_util::sync::CancellationToken::new()));
     url
 }
 

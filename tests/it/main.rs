@@ -5,6 +5,7 @@ mod away;
 mod chaos;
 mod claims;
 mod clocks;
+mod connections;
 mod dead_letters;
 mod documents;
 mod drain;

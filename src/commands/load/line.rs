@@ -108,7 +108,7 @@ async fn start(process: &Process, opened: &Opened, upstream: Upstream) -> Result
     tracker.spawn(process.work(opened, worker, consumer));
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "the gateway").await?;
     let url = format!("http://{}", address(&listener)?);
-    let parts = process.gateway(opened, apps, readiness)?;
+    let parts = process.gateway(opened, apps, readiness, process.settings.worker.slots.into())?;
     tracker.spawn(crate::gateway::serve(parts, listener, tracker.clone(), stop));
     Ok(url)
 }

@@ -224,6 +224,7 @@ impl Fleet {
             keys: Keys::new(&keys),
             platforms: self.plan.platforms.clone(),
             max_waiting: self.plan.max_waiting,
+            max_connections: 20_000,
             meters: self.meters.clone(),
             readiness: Readiness {
                 store: self.store.clone(),

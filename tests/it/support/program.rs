@@ -81,14 +81,26 @@ impl Site {
 
     /// The same, with these variables.
     pub(crate) fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)], ready: &str) -> Process {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.path().join(format!("{}-{number}.log", arguments[0]));
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
+        self.spawn(command, arguments, ready)
+    }
+
+    fn spawn(&self, command: Command, arguments: &[&str], ready: &str) -> Process {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.path().join(format!("{}-{number}.log", arguments[0]));
         let mut process = Process::spawn("quicklogin", command, &log);
         let is_ready = || fs::read_to_string(&log).is_ok_and(|said| said.contains(ready));
         process.ready_within(SOON, is_ready).unwrap_or_else(|error| panic!("{error}"));
         process
+    }
+
+    /// The same, with at most so many descriptors, whatever the limit of the tests is.
+    pub(crate) fn start_with_descriptors(&self, descriptors: u32, arguments: &[&str], ready: &str) -> Process {
+        let mut command = Command::new("/bin/sh");
+        let line = format!("ulimit -n {descriptors} && exec \"$0\" --config quicklogin.toml \"$@\"");
+        command.current_dir(self.path()).env_clear().arg("-c").arg(line).arg(QUICKLOGIN).args(arguments);
+        self.spawn(command, arguments, ready)
     }
 
     /// A worker, when it is consuming.
