@@ -23,8 +23,8 @@ use crate::token::{self, App, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
 
-/// So many results of stopped workers are in hand at once.
-const HANDED_OVER_IN_HAND: u16 = 16;
+/// Results of stopped workers that RabbitMQ sends ahead. Few, since a forged one may be as long as RabbitMQ allows.
+const HANDED_OVER_IN_HAND: u16 = 4;
 /// Background work that has not ended in this time after a stop is left behind.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -94,8 +94,8 @@ impl Process {
         let tokens = self.tokens(apps, &store, &client);
         let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
         let (calls, recent) = (worker::Calls::default(), worker::Recent::default());
-        let queue = opened.queue.clone();
-        Ok(Worker::new(worker::Parts {
+        let (queue, outbox_key) = (opened.queue.clone(), self.settings.outbox_key()?);
+        let worker = Worker::new(worker::Parts {
             store,
             queue,
             tokens,
@@ -104,9 +104,12 @@ impl Process {
             recent,
             limits,
             sealing,
+            outbox_key,
             simulated,
             meters,
-        }))
+        });
+        worker.warn_of_missing_outbox_keys();
+        Ok(worker)
     }
 
     /// What is allowed, and yet hardly ever meant.
