@@ -41,14 +41,25 @@ pub enum PublishFault {
 
 /// A result that a worker could not write before it stopped, on its way to one that can. JSON as it stands in the store,
 /// the phone number sealed where results are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HeldResult {
     /// Whose result it is.
     pub request_id: RequestId,
     /// In whose name the login is claimed, so that a failure can be told from one that came too late.
     pub owner: String,
+    /// What proves that a worker hands it over.
+    pub mac: String,
     /// What is to be written.
     pub json: Bytes,
+}
+
+/// What a result that was handed over says of its worker. Nothing of it is verified.
+#[derive(Clone)]
+pub struct Proof {
+    /// In whose name the login was claimed.
+    pub owner: String,
+    /// What only a worker could make.
+    pub mac: String,
 }
 
 /// What is to become of a delivery.
@@ -89,8 +100,8 @@ pub struct Delivery {
     pub timestamp: Option<UnixMs>,
     /// The trace that the login belongs to.
     pub traceparent: Option<Traceparent>,
-    /// Of a result that was handed over: in whose name its login was claimed.
-    pub owner: Option<String>,
+    /// Of a result that was handed over, if it has one.
+    pub proof: Option<Box<Proof>>,
     settler: Option<Settler>,
 }
 

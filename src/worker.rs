@@ -4,7 +4,7 @@
 //! which says what is to become of it. A walk's stages in their order: `arriving`, before anything is claimed; `claiming`;
 //! `asking`, up to the conclusion; `recording`. What is not asked goes by `unasked`. `shares` says who may ask now, `calls`
 //! whom WeChat serves at all, `worn_out` which logins are rather not asked, and `panicked` what becomes of one that met a
-//! bug of ours. `handed_over` writes the results of workers that could not.
+//! bug of ours. `handed_over` writes the results of workers that could not, and `outbox` proves that they are a worker's.
 
 mod arriving;
 mod asking;
@@ -12,6 +12,7 @@ mod calls;
 mod claiming;
 mod handed_over;
 mod hands;
+mod outbox;
 mod panicked;
 mod recent;
 mod recording;
@@ -30,6 +31,7 @@ use tracing::{debug, info, warn};
 
 pub use calls::Calls;
 pub use handed_over::record_handed_over;
+pub use outbox::{BadOutboxKey, OutboxKey};
 pub use recent::Recent;
 pub use worn_out::WORN_OUT;
 
@@ -89,6 +91,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Seals phone numbers, where results are encrypted.
     pub sealing: Option<Arc<SealingKey>>,
+    /// Authenticates results that are handed over; without it, the AppSecret of each result's app does.
+    pub outbox_key: Option<OutboxKey>,
     /// Whether the simulator stands in for WeChat, which every result then says.
     pub simulated: bool,
     /// What is counted.
@@ -155,6 +159,7 @@ impl Worker {
     pub fn configure(&self, apps: Vec<App>) {
         self.0.tokens.configure(apps);
         self.0.calls.forget(&self.0.meters);
+        self.warn_of_missing_outbox_keys();
     }
 
     /// The access tokens of its apps.

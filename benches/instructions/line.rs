@@ -49,6 +49,7 @@ impl Line {
             recent: Recent::default(),
             limits: settings.limits(),
             sealing: settings.sealing().expect("the defaults seal nothing"),
+            outbox_key: None,
             simulated: false,
             meters,
         });

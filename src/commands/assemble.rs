@@ -27,8 +27,8 @@ use crate::token::{self, App, Tokens};
 use crate::wechat::{Client, ClientSettings};
 use crate::worker::{self, Worker};
 
-/// So many results of stopped workers are in hand at once.
-const HANDED_OVER_IN_HAND: u16 = 16;
+/// Results of stopped workers that RabbitMQ sends ahead. Few, since a forged one may be as long as RabbitMQ allows.
+const HANDED_OVER_IN_HAND: u16 = 4;
 /// File descriptors that are kept for all but the gateway's connections and calls to WeChat: RabbitMQ, the nodes of Redis,
 /// log files, and the operators' listener; and connections of both listeners that are closing.
 const OTHER_DESCRIPTORS: usize = 64 + ops::MAX_CONNECTIONS + 2 * MAX_CLOSING;
@@ -101,8 +101,8 @@ impl Process {
         let tokens = self.tokens(apps, &store, &client);
         let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
         let (calls, recent) = (worker::Calls::default(), worker::Recent::default());
-        let queue = opened.queue.clone();
-        Ok(Worker::new(worker::Parts {
+        let (queue, outbox_key) = (opened.queue.clone(), self.settings.outbox_key()?);
+        let worker = Worker::new(worker::Parts {
             store,
             queue,
             tokens,
@@ -111,9 +111,12 @@ impl Process {
             recent,
             limits,
             sealing,
+            outbox_key,
             simulated,
             meters,
-        }))
+        });
+        worker.warn_of_missing_outbox_keys();
+        Ok(worker)
     }
 
     /// What is allowed, and yet hardly ever meant.

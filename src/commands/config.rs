@@ -60,5 +60,6 @@ fn who_can_start(settings: &Settings) -> Result<&'static str, CommandError> {
     }
     settings.apps()?;
     settings.sealing()?;
+    settings.outbox_key()?;
     Ok("")
 }

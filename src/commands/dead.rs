@@ -52,6 +52,7 @@ struct Reader {
     queue: RabbitQueue,
     letters: DeadLetters,
     code_life: std::time::Duration,
+    results_queue: String,
     position: u64,
 }
 
@@ -64,13 +65,15 @@ impl Reader {
         let queue = RabbitQueue::new(*rabbitmq, process.shutdown.tracker.clone())
             .map_err(|bad| CommandError::settings(bad.to_string(), "see rabbitmq.url in config/default.toml"))?;
         let letters = queue.dead_letters().await?;
-        Ok(Self { queue, letters, code_life: process.settings.limits().code_life, position: 0 })
+        let code_life = process.settings.limits().code_life;
+        let results_queue = process.settings.rabbitmq.results_queue.clone();
+        Ok(Self { queue, letters, code_life, results_queue, position: 0 })
     }
 
     async fn next(&mut self) -> Result<Option<Entry>, CommandError> {
         let Some(letter) = self.letters.next().await? else { return Ok(None) };
         self.position += 1;
-        Ok(Some(Entry::new(self.position, letter, self.code_life)))
+        Ok(Some(Entry::new(self.position, letter, self.code_life, &self.results_queue)))
     }
 
     /// Puts back what was read.

@@ -144,6 +144,8 @@ pub struct ResultSettings {
     pub key_name: String,
     pub key: Option<Secret>,
     pub key_file: Option<PathBuf>,
+    pub outbox_key: Option<Secret>,
+    pub outbox_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

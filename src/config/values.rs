@@ -12,7 +12,7 @@ use crate::secret::Secret;
 use crate::store::RedisSettings;
 use crate::token::{KeptSecret, check_secret};
 use crate::wechat::{self, ClientSettings};
-use crate::worker::Limits;
+use crate::worker::{Limits, OutboxKey};
 
 const SECRET_HINT: &str = "a secret is one line of visible ASCII characters; its file holds it alone";
 /// More queues than any broker has cores for.
@@ -163,6 +163,17 @@ impl Settings {
         let key =
             SealingKey::new(&from.key_name, &key).map_err(|e| BadSettings::new(format!("result.key: {e}"), hint))?;
         Ok(Some(Arc::new(key)))
+    }
+
+    /// The key that results are authenticated with on their way from one worker to another, if it is none of the apps'.
+    pub fn outbox_key(&self) -> Result<Option<OutboxKey>, BadSettings> {
+        let (text, file) = (self.result.outbox_key.as_ref(), self.result.outbox_key_file.as_deref());
+        if text.is_none() && file.is_none() {
+            return Ok(None);
+        }
+        let key = read_secret("result.outbox_key", text, file)?;
+        let hint = "make one with: openssl rand -base64 32";
+        OutboxKey::new(&key).map(Some).map_err(|e| BadSettings::new(format!("result.outbox_key: {e}"), hint))
     }
 
     /// Refuses to serve strangers by mistake.

@@ -101,7 +101,7 @@ impl Consumer {
                     returns: Returns::Few,
                     timestamp: None,
                     traceparent,
-                    owner: None,
+                    proof: None,
                     settler,
                 });
             }

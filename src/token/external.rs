@@ -18,7 +18,7 @@ use crate::login::{AppId, UnixMs};
 use crate::secret::Secret;
 use crate::store::{FoundKey, KeyKind, NoLook, RedisSettings, SharedToken, Store};
 use crate::token::refresh::Wanted;
-use crate::token::{KnownApp, Parts, TokenFault, Tokens};
+use crate::token::{KeptSecret, KnownApp, Parts, TokenFault, Tokens};
 pub use server::TokenServer;
 pub use value::{ExternalKey, KeyName, Preset, ValueFormat};
 
@@ -62,6 +62,14 @@ impl External {
     /// Whether it is a key in the fleet's own Redis, which then must be there.
     pub fn is_in_fleets_redis(&self) -> bool {
         matches!(self, Self::Key(ExternalKey { redis: None, .. }))
+    }
+
+    /// The app's AppSecret, if the name of its key is made of it.
+    pub(super) fn secret(&self) -> Option<&KeptSecret> {
+        match self {
+            Self::Key(ExternalKey { name: KeyName::PowerWechat(secret), .. }) => Some(secret),
+            Self::Key(_) | Self::Server(_) => None,
+        }
     }
 
     fn look_every(&self) -> Duration {

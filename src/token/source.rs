@@ -89,6 +89,16 @@ impl Source {
         }
     }
 
+    /// The AppSecret that it works with, and whose it is: the app's own, or its third-party platform's. None if another
+    /// system has it.
+    pub fn app_secret<'a>(&'a self, appid: &'a AppId) -> Option<(&'a AppId, &'a KeptSecret)> {
+        match self {
+            Self::Stable { secret, .. } | Self::Classic { secret } => Some((appid, secret)),
+            Self::Authorizer(platform) | Self::Component(platform) => Some((&platform.appid, &platform.secret)),
+            Self::External(external) => external.secret().map(|secret| (appid, secret)),
+        }
+    }
+
     /// The third-party platform that it goes through.
     pub fn platform(&self) -> Option<&Platform> {
         match self {

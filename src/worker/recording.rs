@@ -11,6 +11,7 @@ use crate::login::{AppId, LoginRequest, LoginResult, Outcome, RequestId};
 use crate::queue::{HeldResult, Settlement};
 use crate::stop_point::StopPoint;
 use crate::store::{Claimed, FinishedResult, Recorded};
+use crate::worker::outbox::MAX_RESULT_BYTES;
 use crate::worker::walk::Walk;
 use crate::worker::{WORN_OUT, Worker, store_away};
 
@@ -58,7 +59,7 @@ impl Walk<'_> {
         let handing_over = async {
             self.hard.cancelled().await;
             sleep(FOR_THE_STORE).await;
-            Box::pin(self.worker.hand_over(&result.request_id, claimed, finished.json.clone())).await
+            Box::pin(self.worker.hand_over(result, claimed, finished.json.clone())).await
         };
         let recorded = tokio::select! {
             biased;
@@ -115,8 +116,21 @@ impl Worker {
     }
 
     /// Leaves a result to whichever worker can write it.
-    async fn hand_over(&self, id: &RequestId, claimed: &Claimed, json: Bytes) -> Option<Recorded> {
-        let held = HeldResult { request_id: id.clone(), owner: claimed.owner().to_owned(), json };
+    async fn hand_over(&self, result: &LoginResult, claimed: &Claimed, json: Bytes) -> Option<Recorded> {
+        let (id, owner) = (&result.request_id, claimed.owner().to_owned());
+        let key = match self.outbox_key(result.appid.as_ref()) {
+            Ok(_) if json.len() > MAX_RESULT_BYTES => {
+                error!(request_id = %id, bytes = json.len(), "a result is too long to be handed over");
+                return None;
+            }
+            Ok(key) => key,
+            Err(why) => {
+                error!(request_id = %id, %why, "a result could not be handed over");
+                return None;
+            }
+        };
+        let mac = key.sign(id, &owner, &json);
+        let held = HeldResult { request_id: id.clone(), owner, mac, json };
         match self.0.queue.hand_over(&held).await {
             Ok(()) => {
                 info!(request_id = %id, "stopped before the result could be written; it was handed over");

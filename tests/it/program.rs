@@ -64,6 +64,12 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
         ("gateway.listen = \"0.0.0.0:0\"", &["serve"], "gateway.keys is empty"),
         ("result.encryption = true", &["config", "check"], "result.key is missing"),
         (
+            "result.outbox_key = \"c2hvcnQ=\"",
+            &["config", "check"],
+            "result.outbox_key: an outbox key is at least 32 bytes",
+        ),
+        ("result.outbox_key_file = \"nowhere\"", &["config", "check"], "result.outbox_key cannot be read from nowhere"),
+        (
             "[[apps]]\nappid = \"wx1\"\n[[apps]]\nappid = \"wx2\"\nsecret = \"s\"",
             &["config", "check"],
             "the secret of app wx1 is missing",

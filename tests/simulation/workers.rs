@@ -188,6 +188,7 @@ fn assemble(world: &Arc<World>, machine: &Arc<SimulatedMachine>, stop: &Stop) ->
             result_ttl: RESULT_TTL,
         },
         sealing: None,
+        outbox_key: None,
         simulated: false,
         meters: meters.clone(),
     })

@@ -33,28 +33,34 @@ pub(super) enum Refusal {
     Unreadable,
     /// No result could be keyed.
     WithoutId,
+    /// It is a result, and not a login request, whatever its body looks like.
+    IsResult,
     /// A worker has concluded it, and only wants people to look at it.
     HasResult,
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 4] = [Self::Expired, Self::Unreadable, Self::WithoutId, Self::HasResult];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Expired, Self::Unreadable, Self::WithoutId, Self::IsResult, Self::HasResult];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
             Self::Unreadable => "unreadable",
             Self::WithoutId => "without a request id",
+            Self::IsResult => "from the result outbox",
             Self::HasResult => "has its result",
         }
     }
 }
 
 impl Entry {
-    pub(super) fn new(position: u64, letter: DeadLetter, code_life: Duration) -> Self {
+    /// `results_queue`: whose letters are no login requests.
+    pub(super) fn new(position: u64, letter: DeadLetter, code_life: Duration, results_queue: &str) -> Self {
         let decoded = LoginRequest::decode(&letter.body);
         let object = object(&letter.body);
         let refusal = match &decoded {
+            _ if letter.queue.as_deref() == Some(results_queue) => Some(Refusal::IsResult),
             Ok(request) if is_over(request, &letter, code_life) => Some(Refusal::Expired),
             Ok(_) => (letter.reason.as_deref() == Some(WORN_OUT)).then_some(Refusal::HasResult),
             Err(Undecodable::Unkeyed { .. }) if object.is_some() => Some(Refusal::WithoutId),

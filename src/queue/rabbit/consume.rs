@@ -45,7 +45,8 @@ pub(crate) struct Settler {
     pub(super) envelope: Envelope,
     pub(super) settled: mpsc::Sender<Settled>,
     pub(super) queue: RabbitQueue,
-    pub(super) _unsettled: Arc<()>,
+    /// The queue it came from; as long as it is held, the delivery is not settled.
+    pub(super) origin: Arc<str>,
     /// Held until it is settled, where it came back too often.
     pub(super) _turn: Option<Turn>,
 }
@@ -118,7 +119,8 @@ impl Settler {
 
     /// To the dead letters.
     pub(in crate::queue) async fn put_aside(self, delivery: Delivery, reason: &'static str) {
-        let properties = self.envelope.of_dead_letter(reason, delivery.traceparent.as_ref(), &process_name());
+        let properties =
+            self.envelope.of_dead_letter(reason, &self.origin, delivery.traceparent.as_ref(), &process_name());
         let settled = match self.queue.0.publisher.publish_dead(&delivery.body, properties).await {
             Ok(()) => Settled::Ack(self.tag),
             Err(fault) => {

@@ -8,6 +8,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::clock;
 use crate::login::{EARLIEST_MS, UnixMs};
+use crate::queue::Proof;
 use crate::traceparent::Traceparent;
 
 /// Why a message is dead.
@@ -20,6 +21,10 @@ pub(super) const DELIVERIES: &str = "x-quicklogin-deliveries";
 pub(super) const WORKER: &str = "x-quicklogin-worker";
 /// In whose name the login is claimed whose result this is.
 pub(super) const OWNER: &str = "x-quicklogin-owner";
+/// What proves that a worker has handed this result over.
+pub(super) const MAC: &str = "x-quicklogin-mac";
+/// The queue that a dead letter was in before.
+pub(super) const QUEUE: &str = "x-quicklogin-queue";
 /// How often a quorum queue has taken a message back; absent on its first delivery.
 pub(super) const TAKEN_BACK: &str = "x-delivery-count";
 
@@ -53,12 +58,14 @@ impl Envelope {
     pub(super) fn of_dead_letter(
         &self,
         reason: &str,
+        queue: &str,
         traceparent: Option<&Traceparent>,
         worker: &str,
     ) -> BasicProperties {
         let deliveries = i64::try_from(self.taken_back.saturating_add(1)).unwrap_or(i64::MAX);
         let mut headers = FieldTable::default();
         headers.insert(REASON.into(), text(reason));
+        headers.insert(QUEUE.into(), text(queue));
         headers.insert(DEAD_AT.into(), AMQPValue::LongLongInt(clock::now_ms() as i64));
         headers.insert(DELIVERIES.into(), AMQPValue::LongLongInt(deliveries));
         headers.insert(WORKER.into(), text(worker));
@@ -83,8 +90,9 @@ pub(super) fn traceparent(properties: &BasicProperties) -> Option<Traceparent> {
     Traceparent::parse(text_in(properties, "traceparent")?)
 }
 
-pub(super) fn owner(properties: &BasicProperties) -> Option<String> {
-    text_in(properties, OWNER).map(str::to_owned)
+pub(super) fn proof(properties: &BasicProperties) -> Option<Box<Proof>> {
+    let text = |header| text_in(properties, header).map(str::to_owned);
+    Some(Box::new(Proof { owner: text(OWNER)?, mac: text(MAC)? }))
 }
 
 fn text_in<'a>(properties: &'a BasicProperties, header: &str) -> Option<&'a str> {
@@ -142,7 +150,7 @@ mod tests {
     #[test]
     fn a_dead_letter_keeps_what_is_known_and_nothing_else() {
         let trace = Traceparent::generate();
-        let dead = Envelope::of(&delivered(Some(4))).of_dead_letter("no good", Some(&trace), "host/1");
+        let dead = Envelope::of(&delivered(Some(4))).of_dead_letter("no good", "logins", Some(&trace), "host/1");
         assert_eq!(dead.content_type().as_ref().map(ShortString::as_str), Some("text/plain"));
         assert_eq!(dead.message_id().as_ref().map(ShortString::as_str), Some("r-1"));
         assert_eq!((timestamp(&dead), *dead.delivery_mode()), (Some(1_637_744_274_000), Some(2)));
@@ -150,6 +158,7 @@ mod tests {
         assert_eq!((traceparent(&dead), whole_number(&dead, DELIVERIES)), (Some(trace), Some(5)));
         let headers = dead.headers().as_ref().expect("headers").inner();
         assert_eq!((headers[REASON].clone(), headers[WORKER].clone()), (text("no good"), text("host/1")));
+        assert_eq!(headers[QUEUE].clone(), text("logins"));
         assert!(!headers.contains_key("stranger") && whole_number(&dead, DEAD_AT).is_some());
     }
 
@@ -157,7 +166,7 @@ mod tests {
     fn a_first_delivery_is_the_only_one() {
         let envelope = Envelope::of(&delivered(None));
         assert_eq!(envelope.taken_back(), 0);
-        assert_eq!(whole_number(&envelope.of_dead_letter("r", None, "w"), DELIVERIES), Some(1));
+        assert_eq!(whole_number(&envelope.of_dead_letter("r", "q", None, "w"), DELIVERIES), Some(1));
         assert_eq!(Envelope::of(&delivered(Some(-1))).taken_back(), 0, "no number that can be");
     }
 

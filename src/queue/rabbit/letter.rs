@@ -7,7 +7,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Map, Value, json};
 
 use crate::login::UnixMs;
-use crate::queue::rabbit::envelope::{self, DEAD_AT, DELIVERIES, REASON, TAKEN_BACK, WORKER, in_ms, whole_number};
+use crate::queue::rabbit::envelope::{
+    self, DEAD_AT, DELIVERIES, QUEUE, REASON, TAKEN_BACK, WORKER, in_ms, whole_number,
+};
 use crate::traceparent::Traceparent;
 
 /// What RabbitMQ writes on a message that it moves: the latest move first.
@@ -21,6 +23,8 @@ pub struct DeadLetter {
     pub body: Vec<u8>,
     /// Why it is here: our reason, or RabbitMQ's, such as `delivery_limit`.
     pub reason: Option<String>,
+    /// The queue that it was in before.
+    pub queue: Option<String>,
     /// When it came here.
     pub dead_at: Option<UnixMs>,
     /// How often it was delivered, as far as that was written down.
@@ -50,6 +54,7 @@ impl DeadLetter {
         let deliveries = whole_number(&properties, DELIVERIES);
         Self {
             reason: header(REASON).or_else(|| Some(death?["reason"].as_str()?.to_owned())),
+            queue: header(QUEUE).or_else(|| Some(death?["queue"].as_str()?.to_owned())),
             dead_at: whole_number(&properties, DEAD_AT).or(died_at),
             deliveries,
             worker: header(WORKER),
@@ -144,6 +149,7 @@ mod tests {
     fn moved_by_rabbitmq(strangers: &str) -> DeadLetter {
         let mut death = FieldTable::default();
         death.insert("reason".into(), text("delivery_limit"));
+        death.insert("queue".into(), text("quicklogin.results"));
         death.insert("time".into(), AMQPValue::Timestamp(1_637_744_274));
         let mut headers = FieldTable::default();
         headers.insert(DEATH.into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(death)].into()));
@@ -168,6 +174,7 @@ mod tests {
     fn what_rabbitmq_moved_says_why_and_when() {
         let letter = moved_by_rabbitmq("short");
         assert_eq!((letter.reason.as_deref(), letter.dead_at), (Some("delivery_limit"), Some(1_637_744_274_000)));
+        assert_eq!(letter.queue.as_deref(), Some("quicklogin.results"));
         assert_eq!((letter.deliveries, letter.worker), (None, None), "RabbitMQ does not say");
     }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::clock;
 use crate::login::{LoginRequest, RequestId};
-use crate::queue::rabbit::envelope::{OWNER, text};
+use crate::queue::rabbit::envelope::{MAC, OWNER, text};
 use crate::queue::rabbit::letter::DeadLetter;
 use crate::queue::rabbit::link::{Link, Links, away};
 use crate::queue::rabbit::{RabbitSettings, bounded, topology};
@@ -70,6 +70,7 @@ impl Publisher {
     pub(super) async fn publish_result(&self, held: &HeldResult) -> Result<(), PublishFault> {
         let mut headers = FieldTable::default();
         headers.insert(OWNER.into(), text(&held.owner));
+        headers.insert(MAC.into(), text(&held.mac));
         let properties = persistent(headers).with_message_id(held.request_id.as_str().into());
         let routing_key = &self.settings.results_queue;
         self.publish(Outgoing { exchange: "", routing_key, body: &held.json, properties }).await

@@ -36,8 +36,8 @@ struct Session<'a> {
 /// One of the queues that a session consumes.
 struct Consumed {
     limits: Limits,
-    /// Held by each delivery of it that is not settled.
-    unsettled: Arc<()>,
+    /// Its name, held by each delivery of it that is not settled.
+    name: Arc<str>,
 }
 
 impl Supervisor {
@@ -53,8 +53,8 @@ impl Supervisor {
     ) -> End {
         let (settled, to_tell) = mpsc::channel(usize::from(self.in_hand) * consumers.len());
         let quiet = Quiet::of(consumers.len());
-        let consumed = |limits: &Limits| Consumed { limits: *limits, unsettled: Arc::default() };
-        let queues = limits.iter().map(consumed).collect();
+        let consumed = |(name, limits): (&String, &Limits)| Consumed { limits: *limits, name: name.as_str().into() };
+        let queues = self.names.iter().zip(limits).map(consumed).collect();
         let session = Session { supervisor: self, channel, settled, quiet, queues };
         let mut arrivals = Arrivals::of(consumers);
         let mut acks = pin!(acks::tell(channel, to_tell));
@@ -99,7 +99,7 @@ impl Session<'_> {
 
     /// RabbitMQ sends no more than this of a queue.
     fn has_all(&self, queue: usize) -> bool {
-        Arc::strong_count(&self.queues[queue].unsettled) > usize::from(self.supervisor.in_hand)
+        Arc::strong_count(&self.queues[queue].name) > usize::from(self.supervisor.in_hand)
     }
 
     /// Ends the consumers and puts back what RabbitMQ had sent ahead.
@@ -119,7 +119,7 @@ impl Session<'_> {
 
     /// The flag tells whether it is suspect.
     fn delivery(&self, queue: usize, delivery: lapin::message::Delivery) -> (Delivery, bool) {
-        let Consumed { limits, unsettled } = &self.queues[queue];
+        let Consumed { limits, name } = &self.queues[queue];
         let properties = &delivery.properties;
         let envelope = Envelope::of(properties);
         let taken_back = envelope.taken_back();
@@ -128,7 +128,7 @@ impl Session<'_> {
             envelope,
             settled: self.settled.clone(),
             queue: self.supervisor.queue.clone(),
-            _unsettled: Arc::clone(unsettled),
+            origin: Arc::clone(name),
             _turn: None,
         };
         let delivery = Delivery {
@@ -136,7 +136,7 @@ impl Session<'_> {
             redelivered: delivery.redelivered,
             returns: limits.of(taken_back),
             timestamp: envelope::timestamp(properties),
-            owner: envelope::owner(properties),
+            proof: envelope::proof(properties),
             body: delivery.data,
             settler: Some(queue::Settler::Rabbit(settler)),
         };

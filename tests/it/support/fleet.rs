@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use quicklogin::backend::Backend;
 use quicklogin::clock;
 use quicklogin::gateway::{self, AppIds, Keys};
-use quicklogin::login::{AppId, Code, LoginRequest, LoginResult, RequestId};
+use quicklogin::login::{AppId, Code, LoginRequest, LoginResult, RequestId, SealingKey};
 use quicklogin::meters::Meters;
 use quicklogin::ops::Readiness;
 use quicklogin::queue::{Queue, RabbitSettings};
@@ -25,7 +25,7 @@ use quicklogin::token::{self, App, KeptSecret, Source, Tokens};
 use quicklogin::traceparent::Traceparent;
 use quicklogin::wechat::push::MessageKeys;
 use quicklogin::wechat::{Client, ClientSettings};
-use quicklogin::worker::{self, Limits, Stop, Worker};
+use quicklogin::worker::{self, Limits, OutboxKey, Stop, Worker};
 
 pub(crate) use self::roads::Roads;
 use self::roads::Who;
@@ -64,6 +64,10 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// Bound on a call of WeChat's; unless told otherwise, one that only a call without an answer reaches.
     pub(crate) call_timeout: Duration,
+    /// Workers encrypt phone numbers with it.
+    pub(crate) sealing: Option<Arc<SealingKey>>,
+    /// Workers authenticate results that they hand over with it.
+    pub(crate) outbox_key: Option<OutboxKey>,
     pub(crate) keys: Vec<&'static str>,
     /// The platforms that WeChat pushes to.
     pub(crate) platforms: Vec<MessageKeys>,
@@ -108,6 +112,8 @@ impl Plan {
                 result_ttl: Duration::from_secs(600),
             },
             call_timeout: Duration::from_secs(5),
+            sealing: None,
+            outbox_key: None,
             keys: vec![],
             platforms: vec![],
             max_waiting: 1000,
@@ -285,7 +291,8 @@ impl Fleet {
             calls: worker::Calls::default(),
             recent: worker::Recent::default(),
             limits: self.plan.limits,
-            sealing: None,
+            sealing: self.plan.sealing.clone(),
+            outbox_key: self.plan.outbox_key.clone(),
             simulated: false,
             meters: self.meters.clone(),
         })

@@ -124,6 +124,18 @@ impl Broker {
         Vhost { url: format!("amqp://guest:guest@127.0.0.1:{port}/{name}"), name, port }
     }
 
+    /// A user of this vhost alone, with these patterns for configure, write and read. Answers its URL. Patterns have no
+    /// backslash and no quote.
+    pub(crate) fn user(&self, vhost: &Vhost, name: &str, [configure, write, read]: [&str; 3]) -> String {
+        let Vhost { name: vhost, port, .. } = vhost;
+        let user = format!("{vhost}-{name}");
+        self.eval(&format!(
+            r#"rabbit_auth_backend_internal:add_user(<<"{user}">>, <<"secret">>, <<"test">>),
+               rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{vhost}">>, <<"{configure}">>, <<"{write}">>, <<"{read}">>, <<"test">>)"#
+        ));
+        format!("amqp://{user}:secret@127.0.0.1:{port}/{vhost}")
+    }
+
     /// Evaluates Erlang inside the broker and returns the value as Erlang writes it. Panics on an exception.
     #[track_caller]
     pub(crate) fn eval(&self, expression: &str) -> String {
