@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{BadSettings, Settings};
-use crate::telemetry;
+use crate::{fd_limit, telemetry};
 use assemble::Process;
 
 /// Phone-number logins of WeChat mini programs under heavy traffic: RabbitMQ in, WeChat once, Redis out.
@@ -124,6 +124,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         _ => {}
     }
     let settings = settings?;
+    fd_limit::raise();
     let filter = match command {
         // What they print is what is to be seen.
         Command::Demo(_) | Command::Load(_) | Command::Token(_) | Command::Dead(_)

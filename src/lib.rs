@@ -21,7 +21,7 @@
 //! * the line: [`meters`], [`token`] (what WeChat wants to see, and where it comes from), [`verdict`] (what an answer
 //!   means for a login), [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
 //! * the faces: [`http`], [`ops`], [`gateway`], and [`simulator`], a WeChat on this machine;
-//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
+//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], `fd_limit`, [`commands`].
 
 pub mod backend;
 pub mod backoff;
@@ -29,6 +29,7 @@ pub mod breaker;
 pub mod clock;
 pub mod commands;
 pub mod config;
+mod fd_limit;
 pub mod gateway;
 pub mod http;
 pub mod login;
