@@ -12,6 +12,7 @@ mod reload;
 mod serve;
 mod simulate;
 mod token;
+mod trusted;
 mod worker;
 
 use std::fmt;
@@ -138,6 +139,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let _logs = telemetry::start(filter, settings.log.format).map_err(|bad| {
         CommandError::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\"")
     })?;
+    trusted::warn_of_problems();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("another TLS provider was installed before");
     }

@@ -13,15 +13,15 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], and six helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
-//!   [`process_name`] and [`stop_point`];
+//! * nouns: [`secret`], [`login`], [`traceparent`], and helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
+//!   [`process_name`], [`stop_point`], `fault_log`, `connect_fault` and `fd_limit`;
 //! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
 //! * the line: [`meters`], [`token`] (what WeChat wants to see, and where it comes from), [`verdict`] (what an answer
 //!   means for a login), [`worker`] (decode → claim → exchange ⇄ judge → record → settle);
 //! * the faces: [`http`], [`ops`], [`gateway`], and [`simulator`], a WeChat on this machine;
-//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], `fd_limit`, [`commands`].
+//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
 
 pub mod backend;
 pub mod backoff;
@@ -29,6 +29,8 @@ pub mod breaker;
 pub mod clock;
 pub mod commands;
 pub mod config;
+mod connect_fault;
+mod fault_log;
 mod fd_limit;
 pub mod gateway;
 pub mod http;
