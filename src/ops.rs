@@ -38,6 +38,9 @@ struct ReadyBody {
     ready: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<&'static str>,
+    /// Why requests cannot be published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
 }
 
 /// The three routes.
@@ -50,9 +53,9 @@ pub fn routes(readiness: Readiness, meters: Meters) -> Router {
 }
 
 async fn ready(readiness: Arc<Readiness>) -> Response {
-    let missing = readiness.missing().await;
+    let (missing, queue) = readiness.missing().await;
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(ReadyBody { ready: missing.is_empty(), missing })).into_response()
+    (status, axum::Json(ReadyBody { ready: missing.is_empty(), missing, queue })).into_response()
 }
 
 fn metrics(meters: &Meters) -> Response {
@@ -61,22 +64,29 @@ fn metrics(meters: &Meters) -> Response {
 }
 
 impl Readiness {
-    async fn missing(&self) -> Vec<&'static str> {
-        let mut missing = Vec::new();
+    /// The parts that are away, and why the queue is.
+    async fn missing(&self) -> (Vec<&'static str>, Option<String>) {
+        let (mut missing, mut queue_fault) = (Vec::new(), None);
         if self.stopping.is_cancelled() {
             missing.push("stopping");
         }
         if !matches!(timeout(ANSWERS_WITHIN, self.store.check_writable()).await, Ok(Ok(()))) {
             missing.push("store");
         }
-        if let Some(queue) = &self.publishes_to
-            && !matches!(timeout(ANSWERS_WITHIN, queue.check()).await, Ok(Ok(())))
-        {
-            missing.push("queue");
+        if let Some(queue) = &self.publishes_to {
+            let fault = match timeout(ANSWERS_WITHIN, queue.check()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(fault)) => Some(fault.to_string()),
+                Err(_) => Some("the queue is away: it does not answer in time".to_owned()),
+            };
+            if fault.is_some() {
+                missing.push("queue");
+                queue_fault = fault;
+            }
         }
         if self.consuming.as_ref().is_some_and(|consuming| !*consuming.borrow()) {
             missing.push("consumer");
         }
-        missing
+        (missing, queue_fault)
     }
 }

@@ -2,10 +2,13 @@
 
 mod authorizers;
 mod away;
+mod channels;
 mod chaos;
 mod claims;
 mod clocks;
+mod connect_faults;
 mod dead_letters;
+mod descriptors;
 mod documents;
 mod drain;
 mod duplicates;
@@ -42,5 +45,6 @@ mod storm;
 mod support;
 mod token_commands;
 mod tokens;
+mod unroutable;
 mod wire;
 mod worn_out;

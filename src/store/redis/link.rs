@@ -27,6 +27,8 @@ pub(super) use connection::Connection;
 use topology::{Look, Topology};
 
 use crate::backoff::Backoff;
+use crate::connect_fault;
+use crate::fault_log::FaultLog;
 use crate::secret::Secret;
 use crate::store::StoreAway;
 
@@ -142,12 +144,13 @@ impl Link {
 
     /// Connects, watches, connects again.
     async fn keep(&self, topology: &mut Topology) {
-        let (mut failures, mut told) = (0, false);
+        let (mut failures, faults) = (0, FaultLog::default());
         for number in 0.. {
             match topology.connect().await {
                 Ok(connection) => {
                     info!("Redis is connected");
-                    (failures, told) = (0, false);
+                    failures = 0;
+                    faults.ended();
                     self.0.timeouts.store(0, Ordering::Relaxed);
                     // A complaint about the last connection, left lying.
                     let _ = timeout(Duration::ZERO, self.0.broken.notified()).await;
@@ -161,11 +164,13 @@ impl Link {
                         warn!("Redis is lost; connecting again");
                     }
                 }
-                Err(error) if !told => {
-                    warn!(at = topology.hosts(), %error, "no Redis; connecting again, for ever");
-                    told = true;
+                Err(error) => {
+                    let error = error.to_string();
+                    if let Some(suppressed) = faults.failed(&error) {
+                        let (at, hint) = (topology.hosts(), connect_fault::hint(&error));
+                        warn!(at, error, hint, suppressed, "no Redis; connecting again, for ever");
+                    }
                 }
-                Err(_) => {}
             }
             sleep(RECONNECT.pause(failures, fastrand::f64())).await;
             failures += 1;
