@@ -24,15 +24,18 @@ const HINTS: [(&[&str], &str); 18] = [
         "check user and password in the URL; RabbitMQ accepts the user guest from its own machine only",
     ),
     (
-        &["vhost"],
-        "check the vhost at the end of rabbitmq.url and the user's permissions there: rabbitmqctl list_vhosts, rabbitmqctl list_permissions -p VHOST",
-    ),
-    (
         &["ACCESS_REFUSED", "NOPERM"],
         "the user lacks a permission; in RabbitMQ grant configure, write and read (rabbitmqctl set_permissions), or declare the queues yourself and set rabbitmq.declare = false",
     ),
     (&["NOT_FOUND"], "declare it, or set rabbitmq.declare = true"),
-    (&["limit"], "raise the limit on connections or channels of this RabbitMQ user, vhost or node"),
+    (
+        &["connection limit", "maximum allowed", "maximum number of channels"],
+        "raise the limit on connections or channels of this RabbitMQ user, vhost or node",
+    ),
+    (
+        &["vhost"],
+        "check the vhost at the end of rabbitmq.url and the user's permissions there: rabbitmqctl list_vhosts, rabbitmqctl list_permissions -p VHOST",
+    ),
     (
         &["UnknownIssuer", "SelfSigned", "CaUsedAsEndEntity"],
         "the certificate's issuer is not trusted: set SSL_CERT_FILE to a PEM file with the CA's certificate, or add that to the system's certificates",
@@ -148,8 +151,17 @@ mod tests {
         let rows = [
             ("IO error: Too many open files (os error 24)", "LimitNOFILE"),
             ("ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.", "user and password"),
-            ("NOT_ALLOWED - vhost none not found", "vhost"),
-            ("ACCESS_REFUSED - configure access to exchange 'x' refused for user '***'", "set_permissions"),
+            ("NOT_ALLOWED - vhost none not found", "list_vhosts"),
+            ("NOT_ALLOWED - access to vhost 'v' refused for user '***'", "list_permissions"),
+            (
+                "NOT_ALLOWED - access to vhost 'v' refused for user '***': connection limit (1) is reached",
+                "raise the limit",
+            ),
+            (
+                "ACCESS_REFUSED - configure access to exchange 'x' in vhost 'v' refused for user '***'",
+                "set_permissions",
+            ),
+            ("NOT_FOUND - no queue 'q' in vhost 'v'", "rabbitmq.declare = true"),
             ("invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
             ("invalid peer certificate: certificate not valid for name \"b\"", "host name"),
             ("received corrupt message of type InvalidContentType", "does not speak TLS"),
