@@ -12,6 +12,7 @@ mod reload;
 mod serve;
 mod simulate;
 mod token;
+mod trusted;
 mod worker;
 
 use std::fmt;
@@ -141,6 +142,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    trusted::warn_of_problems();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("another TLS provider was installed before");
     }

@@ -18,6 +18,12 @@ pub(crate) fn raise() -> u64 {
     }
 }
 
+/// Whether no file descriptor is left, in this process or on this machine.
+pub(crate) fn is_exhausted() -> bool {
+    std::fs::File::open("/dev/null")
+        .is_err_and(|error| matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)))
+}
+
 fn limits() -> libc::rlimit {
     let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     #[expect(unsafe_code, reason = "the standard library cannot read resource limits")]

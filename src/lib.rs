@@ -13,8 +13,8 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], and six helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
-//!   [`process_name`] and [`stop_point`];
+//! * nouns: [`secret`], [`login`], [`traceparent`], and helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
+//!   [`process_name`], [`stop_point`], `fault_log`, `connect_fault` and `fd_limit`;
 //! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
@@ -31,6 +31,8 @@ pub mod breaker;
 pub mod clock;
 pub mod commands;
 pub mod config;
+mod connect_fault;
+mod fault_log;
 mod fd_limit;
 pub mod fleet;
 pub mod gateway;

@@ -79,24 +79,32 @@ impl Readiness {
         Uses { submits: self.publishes_to.is_some(), works: self.consuming.is_some() }
     }
 
+    /// The parts that are away, and why, as far as that is known.
     async fn missing(&self) -> (Vec<&'static str>, Option<String>) {
-        let (mut missing, mut detail) = (Vec::new(), None);
+        let (mut missing, mut why) = (Vec::new(), Vec::new());
         if self.stopping.is_cancelled() {
             missing.push("stopping");
         }
-        if let Err(why) = self.check_store().await {
+        if let Err(fault) = self.check_store().await {
             missing.push("store");
             // A store that is away is logged, and says nothing here that "store" does not.
-            detail = Some(why).filter(|_| self.store.is_connected());
+            why.extend(Some(fault).filter(|_| self.store.is_connected()));
         }
-        if let Some(queue) = &self.publishes_to
-            && !matches!(timeout(ANSWERS_WITHIN, queue.check()).await, Ok(Ok(())))
-        {
-            missing.push("queue");
+        if let Some(queue) = &self.publishes_to {
+            let fault = match timeout(ANSWERS_WITHIN, queue.check()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(fault)) => Some(fault.to_string()),
+                Err(_) => Some("the queue is away: it does not answer in time".to_owned()),
+            };
+            if let Some(fault) = fault {
+                missing.push("queue");
+                why.push(fault);
+            }
         }
         if self.consuming.as_ref().is_some_and(|consuming| !*consuming.borrow()) {
             missing.push("consumer");
         }
+        let detail = (!why.is_empty()).then(|| why.join("; "));
         (missing, detail)
     }
 

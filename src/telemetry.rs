@@ -82,12 +82,14 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
     LINES.write_out();
 }
 
-/// Passes everything of ours; of others only warnings, and never a returned message, which lapin prints body and all.
+/// Passes everything of ours; of others only warnings, and nothing of lapin: it prints returned messages with their bodies,
+/// and logs each failed attempt to connect as several errors. What it has to say comes back as errors, which are logged
+/// where they are handled.
 fn keeps_quiet() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(|metadata| {
         let ours = metadata.target().starts_with("quicklogin");
-        let shows_bodies = metadata.target().starts_with("lapin::returned_messages");
-        ours || (*metadata.level() <= Level::WARN && !shows_bodies)
+        let of_lapin = metadata.target() == "lapin" || metadata.target().starts_with("lapin::");
+        ours || (*metadata.level() <= Level::WARN && !of_lapin)
     })
     .with_max_level_hint(LevelFilter::TRACE)
 }

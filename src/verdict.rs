@@ -75,7 +75,9 @@ pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History
     match answer {
         Ok(Reply::Phone(phone)) => Verdict::Conclude(judge_phone(phone.clone(), appid)),
         Ok(Reply::Refused(refusal)) => judge_refusal(refusal, history, moment),
-        Err(Fault::Unreachable(_) | Fault::Busy(_)) => wait(Reason::Unavailable, None, BUSY, history, moment),
+        Err(Fault::Unreachable(_) | Fault::Local(_) | Fault::Busy(_)) => {
+            wait(Reason::Unavailable, None, BUSY, history, moment)
+        }
         Err(Fault::Throttled) => wait(Reason::Throttled, None, THROTTLED, history, moment),
         Err(Fault::Unheard(_)) => wait(Reason::InDoubt, None, BUSY, history, moment),
         Err(Fault::Unreadable(_)) => conclude(Reason::BadAnswer, None),

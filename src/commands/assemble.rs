@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::backend::Backend;
-use crate::commands::CommandError;
+use crate::commands::{CommandError, trusted};
 use crate::config::Settings;
 use crate::fd_limit;
 use crate::fleet;
@@ -24,7 +24,7 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::telemetry::say;
 use crate::token::{self, App, Tokens};
-use crate::wechat::{Client, ClientSettings};
+use crate::wechat::{Client, ClientError, ClientSettings};
 use crate::worker::{self, Worker};
 
 /// Results of stopped workers that RabbitMQ sends ahead. Few, since a forged one may be as long as RabbitMQ allows.
@@ -32,6 +32,9 @@ const HANDED_OVER_IN_HAND: u16 = 4;
 /// File descriptors that are kept for all but the gateway's connections and calls to WeChat: RabbitMQ, the nodes of Redis,
 /// log files, and the operators' listener; and connections of both listeners that are closing.
 const OTHER_DESCRIPTORS: usize = 64 + ops::MAX_CONNECTIONS + 2 * MAX_CLOSING;
+/// File descriptors that a worker needs at least, besides those for its slots: RabbitMQ, Redis, health checks, files, the
+/// runtime.
+const FEWEST_DESCRIPTORS: u64 = 32;
 /// Background work that has not ended in this time after a stop is left behind.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -95,8 +98,9 @@ impl Process {
 
     pub(super) fn worker(&self, opened: &Opened, upstream: Upstream) -> Result<Worker, CommandError> {
         let Upstream { client, apps, simulated } = upstream;
+        self.check_descriptors()?;
         self.warn_of_risks(&client);
-        let client = Client::new(&client).map_err(|error| CommandError::at_run_time(error.to_string()))?;
+        let client = Client::new(&client).map_err(|error| no_client(&error))?;
         let (store, meters) = (opened.store.clone(), self.meters.clone());
         let tokens = self.tokens(apps, &store, &client);
         let (limits, sealing) = (self.settings.limits(), self.settings.sealing()?);
@@ -117,6 +121,18 @@ impl Process {
         });
         worker.warn_of_missing_outbox_keys();
         Ok(worker)
+    }
+
+    /// Each slot may have a connection to WeChat.
+    fn check_descriptors(&self) -> Result<(), CommandError> {
+        let (slots, limit) = (self.settings.worker.slots, fd_limit::raise());
+        let needed = u64::from(slots) + FEWEST_DESCRIPTORS;
+        if limit >= needed {
+            return Ok(());
+        }
+        let what = format!("worker.slots = {slots} needs {needed} file descriptors, and the limit is {limit}");
+        let hint = "raise the hard limit of open files (LimitNOFILE= of systemd, --ulimit nofile of Docker, ulimit -n), or set worker.slots lower";
+        Err(CommandError::settings(what, hint))
     }
 
     /// What is allowed, and yet hardly ever meant.
@@ -296,6 +312,16 @@ pub(super) fn no_app() -> CommandError {
         "no app is configured",
         "add [[apps]] with appid and secret_file; only `demo`, `load` and `simulate`, and `serve` on its own, do without",
     )
+}
+
+fn no_client(error: &ClientError) -> CommandError {
+    let error = CommandError::at_run_time(error.to_string());
+    match trusted::variables() {
+        Some(variables) => {
+            error.with_hint(format!("{variables} is set: it must name PEM files with CA certificates, or not be set"))
+        }
+        None => error.with_hint("install the system's CA certificates (ca-certificates), or set SSL_CERT_FILE"),
+    }
 }
 
 /// Listens, or says who to ask.

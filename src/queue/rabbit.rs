@@ -10,14 +10,17 @@ mod consume;
 mod dead;
 mod dial;
 mod envelope;
+mod fault;
 mod letter;
 mod link;
 mod publish;
+mod repair;
 mod returns;
 mod session;
 mod shards;
 mod suspects;
 mod topology;
+mod uri;
 mod watch;
 
 use std::sync::Arc;
@@ -29,9 +32,9 @@ use tokio_util::task::TaskTracker;
 pub(super) use consume::Consumer;
 pub(super) use consume::Settler;
 pub use dead::{DeadFault, DeadLetters};
-pub use dial::BadQueueUrl;
 pub use letter::DeadLetter;
 pub use shards::shard_of;
+pub use uri::BadQueueUrl;
 
 use crate::login::{LoginRequest, RequestId};
 use crate::queue::{HeldResult, PublishFault};
@@ -40,6 +43,9 @@ use crate::traceparent::Traceparent;
 
 /// Bound on every single wait for the broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pause before another attempt to open a channel while as many are open as lapin allows.
+const CHANNEL_CLOSES_WITHIN: Duration = Duration::from_millis(5);
 
 /// Where RabbitMQ is and how things are named there.
 #[derive(Debug, Clone)]
@@ -74,7 +80,7 @@ pub struct RabbitSettings {
 impl RabbitSettings {
     /// Whether the URL can be used, without connecting.
     pub fn check(&self) -> Result<(), BadQueueUrl> {
-        dial::Endpoints::parse(&self.url).map(drop)
+        uri::parse(&self.url).map(drop)
     }
 }
 
@@ -141,4 +147,19 @@ impl RabbitQueue {
 /// Bounds a wait for the broker.
 async fn bounded<T>(wait: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
     tokio::time::timeout(BROKER_TIMEOUT, wait).await.map_err(|_| dial::io_error(std::io::ErrorKind::TimedOut))?
+}
+
+/// Opens a channel. lapin counts a channel that is being closed for a moment longer: if no more are allowed, this waits.
+async fn open_channel(connection: &lapin::Connection) -> lapin::Result<lapin::Channel> {
+    bounded(async {
+        loop {
+            match connection.create_channel().await {
+                Err(error) if matches!(error.kind(), lapin::ErrorKind::ChannelsLimitReached) => {
+                    tokio::time::sleep(CHANNEL_CLOSES_WITHIN).await;
+                }
+                opened => return opened,
+            }
+        }
+    })
+    .await
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::connect_fault;
 use crate::login::{AppId, WechatAnswer};
 use crate::store::StoreAway;
 use crate::wechat::Fault;
@@ -84,7 +85,8 @@ impl TokenFault {
         match self {
             Self::Refused(refusal) => errcode::of_token(refusal.errcode) != TokenErrcode::Passing,
             Self::StillRefused(_) | Self::RefusedAgain(_) | Self::NotReplaced { .. } | Self::NotShown(_) => true,
-            Self::NoSecret(_) | Self::NoTicket(_) | Self::NotAuthorized(_) | Self::NoRefreshToken(_) => true,
+            Self::NoSecret(why) => !connect_fault::is_local_text(why),
+            Self::NoTicket(_) | Self::NotAuthorized(_) | Self::NoRefreshToken(_) => true,
             Self::Wechat(_) | Self::OwnerAway(_) | Self::Store | Self::NoForce | Self::Awaited => false,
         }
     }

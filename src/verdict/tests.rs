@@ -126,6 +126,7 @@ fn no_token_is_the_operators_or_passes() {
         (TokenFault::Refused(refusal(40125)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
         (TokenFault::Refused(refusal(40164)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
         (TokenFault::Refused(refusal(40243)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
+        (TokenFault::NoSecret("/run/wx: Too many open files (os error 24)".into()), EARLY, None),
         (TokenFault::NoSecret("/run/secrets/wx: not found".into()), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
         (TokenFault::StillRefused(refusal(40001)), EARLY, Some((TokenUnavailable, Advice::FixSetup))),
         (passing(), EARLY, None),

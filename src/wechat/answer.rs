@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::connect_fault;
 use crate::login::{PhoneInfo, WechatAnswer};
 use crate::secret::Secret;
 use crate::wechat::{AccessToken, AuthorizerReply, Heard, MerchantsReply};
@@ -49,6 +50,9 @@ pub enum Fault {
     /// No connection: the request was surely not sent.
     #[error("WeChat cannot be reached: {0}")]
     Unreachable(String),
+    /// No connection, for want of something on this machine: the request was surely not sent, and WeChat may be well.
+    #[error("this machine cannot connect to WeChat: {0}")]
+    Local(&'static str),
     /// HTTP 5xx other than 504 without an errcode: heard, and not served.
     #[error("WeChat answered HTTP {0}")]
     Busy(u16),
@@ -67,7 +71,7 @@ impl Fault {
     /// Whether the code is surely still unspent, as far as this call goes.
     pub fn surely_not_taken(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Busy(_) | Self::Throttled => true,
+            Self::Unreachable(_) | Self::Local(_) | Self::Busy(_) | Self::Throttled => true,
             Self::Unheard(_) | Self::Unreadable(_) => false,
         }
     }
@@ -201,7 +205,11 @@ pub(super) fn read_done(heard: &Heard, sent: &[&str]) -> Result<Option<WechatAns
 pub(super) fn unanswered(error: &legacy::Error) -> Fault {
     // Its own text says no more than which of the two it is.
     let why = error.source().map_or_else(|| error.to_string(), cause);
-    if error.is_connect() { Fault::Unreachable(why) } else { Fault::Unheard(why) }
+    match (error.is_connect(), connect_fault::local(error)) {
+        (false, _) => Fault::Unheard(why),
+        (true, Some(lack)) => Fault::Local(lack),
+        (true, None) => Fault::Unreachable(why),
+    }
 }
 
 /// A call whose answer broke off.

@@ -83,6 +83,7 @@ impl Told {
         match heard {
             Err(Fault::Unreachable(_)) => Self::Unreachable,
             Err(Fault::Unheard(_)) => Self::Unheard,
+            Err(Fault::Local(_)) => Self::Nothing,
             Ok(_) | Err(Fault::Busy(_) | Fault::Throttled | Fault::Unreadable(_)) => Self::Answered,
         }
     }

@@ -199,6 +199,8 @@ impl Asking<'_, '_> {
                 self.refused = Some((token, refusal.clone()));
             }
             Err(fault) => {
+                // WeChat was not asked.
+                self.history.asked -= u32::from(matches!(fault, Fault::Local(_)));
                 debug!(request_id = %self.request.request_id, appid = %self.app.appid(), %fault, "no phone number");
             }
             Ok(_) => {}
@@ -227,6 +229,7 @@ fn kind(answer: &Result<Reply, Fault>) -> &'static str {
         Ok(Reply::Phone(_)) => "phone",
         Ok(Reply::Refused(_)) => "refused",
         Err(Fault::Unreachable(_)) => "unreachable",
+        Err(Fault::Local(_)) => "local",
         Err(Fault::Busy(_)) => "busy",
         Err(Fault::Throttled) => "throttled",
         Err(Fault::Unheard(_)) => "unheard",

@@ -107,9 +107,12 @@ impl AppCalls {
         if let Sign::Away(last) = sign {
             return self.wechat.miss(last, probes.wechat.is_some(), meters);
         }
+        if let Sign::Local(lack) = sign {
+            return self.wechat.unasked(lack);
+        }
         self.wechat.answer(meters);
         match sign {
-            Sign::Nothing | Sign::Away(_) => {}
+            Sign::Nothing | Sign::Away(_) | Sign::Local(_) => {}
             Sign::Served => self.serve(appid, meters),
             Sign::Stopped(stopped, pauses) => self.stop(appid, stopped, pauses, probes.app.is_some(), meters),
         }

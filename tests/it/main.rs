@@ -2,11 +2,14 @@
 
 mod authorizers;
 mod away;
+mod channels;
 mod chaos;
 mod claims;
 mod clocks;
 mod connections;
+mod connect_faults;
 mod dead_letters;
+mod descriptors;
 mod documents;
 mod drain;
 mod duplicates;
@@ -48,5 +51,6 @@ mod storm;
 mod support;
 mod token_commands;
 mod tokens;
+mod unroutable;
 mod wire;
 mod worn_out;

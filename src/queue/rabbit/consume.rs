@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::process_name::process_name;
@@ -20,7 +20,7 @@ use crate::queue::rabbit::acks::Settled;
 use crate::queue::rabbit::dial::LONG_FRAMES;
 use crate::queue::rabbit::envelope::Envelope;
 use crate::queue::rabbit::suspects::Turn;
-use crate::queue::rabbit::{RabbitQueue, bounded, topology};
+use crate::queue::rabbit::{RabbitQueue, bounded, fault, open_channel, topology};
 
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// A session that lasted so long was a good one, and the next begins without a long pause.
@@ -154,22 +154,17 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Returns after the stop: whether RabbitMQ was there until then.
     async fn run(self) -> bool {
-        let (mut failures, mut told) = (0, String::new());
+        let mut failures = 0;
         while !self.stop.is_cancelled() {
             let began = Instant::now();
             let end = self.connect_and_consume().await;
             self.consuming.send_replace(false);
             match end {
                 End::Stopped => return true,
-                End::Lost(why) if why == told => debug!(why, "RabbitMQ is still away"),
-                End::Lost(why) => {
-                    let at = self.queue.0.endpoints.addresses();
-                    warn!(at, why, "no RabbitMQ; connecting again, for ever");
-                    told = why;
-                }
+                End::Lost(why) => self.queue.0.endpoints.report(&why),
             }
             if began.elapsed() > GOOD_SESSION {
-                (failures, told) = (0, String::new());
+                failures = 0;
             }
             tokio::select! {
                 () = sleep(RECONNECT.pause(failures, fastrand::f64())) => {}
@@ -185,11 +180,11 @@ impl Supervisor {
         let connection = tokio::select! {
             connected = self.queue.0.endpoints.connect(&name, LONG_FRAMES) => match connected {
                 Ok(connection) => connection,
-                Err(error) => return End::Lost(error.to_string()),
+                Err(error) => return End::Lost(fault::text(&error)),
             },
             () = self.stop.cancelled() => return End::Lost("stopped while connecting".into()),
         };
-        let end = self.consume(&connection).await.unwrap_or_else(|error| End::Lost(error.to_string()));
+        let end = self.consume(&connection).await.unwrap_or_else(|error| End::Lost(fault::text(&error)));
         let _ = timeout(GOODBYE, connection.close(200, "bye".into())).await;
         end
     }
@@ -199,7 +194,7 @@ impl Supervisor {
         let limits = topology::ensure(connection, settings).await?;
         // Not before: a queue that is there with other arguments costs a channel, which is no reason to end anything.
         let events = connection.events_listener();
-        let channel = bounded(connection.create_channel()).await?;
+        let channel = open_channel(connection).await?;
         bounded(channel.basic_qos(self.in_hand, BasicQosOptions::default())).await?;
         // One channel for all: a channel numbers its deliveries and takes acks by number, whichever queue they are of.
         let mut consumers = Vec::with_capacity(self.names.len());
@@ -208,6 +203,7 @@ impl Supervisor {
             consumers.push(bounded(channel.basic_consume(name, "".into(), options, FieldTable::default())).await?);
         }
         self.consuming.send_replace(true);
+        self.queue.0.endpoints.report_success();
         info!(queue = self.names[0], shards = self.names.len(), "consuming");
         let end = self.session(&channel, consumers, events, &limits).await;
         // Said aloud, since lapin logs an error over a channel that is dropped while its connection closes; and the answer

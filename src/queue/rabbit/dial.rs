@@ -10,25 +10,22 @@ use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 use tokio::time::timeout;
+use tracing::{info, warn};
 
+use crate::connect_fault;
+use crate::fault_log::FaultLog;
 use crate::queue::rabbit::BROKER_TIMEOUT;
+use crate::queue::rabbit::uri::{self, BadQueueUrl};
 use crate::secret::Secret;
 
 type TcpStream = <async_rs::Tokio as Reactor>::TcpStream;
 
-/// A dead broker is noticed after twice this, in seconds; the server's own default would take two minutes.
-const HEARTBEAT_S: u16 = 10;
 /// The longest frame, in bytes, where nothing is received that is long. lapin reserves 64 times this for each connection.
 pub(super) const SHORT_FRAMES: u32 = 32 * 1024;
 /// The longest frame where messages are received: all headers of a message come in one frame, as long as the server lets
 /// publishers make it. A longer one than this would end each session that it came by, and its neighbours would be delivered
 /// again each time.
 pub(super) const LONG_FRAMES: u32 = 128 * 1024;
-
-/// The URL of the queue cannot be used. Says why, without the URL, which may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadQueueUrl(&'static str);
 
 /// The brokers to try, each connection beginning with the next one.
 #[derive(Clone)]
@@ -37,21 +34,37 @@ pub(super) struct Endpoints(Arc<Inner>);
 struct Inner {
     uris: Vec<AMQPUri>,
     next: AtomicUsize,
+    /// Shared by all connections to these brokers: one fault of theirs is one line.
+    faults: FaultLog,
 }
 
 impl Endpoints {
     pub(super) fn parse(urls: &Secret) -> Result<Self, BadQueueUrl> {
-        let urls = urls.expose().split(',').map(str::trim).filter(|url| !url.is_empty());
-        let uris = urls.map(endpoint).collect::<Result<Vec<_>, _>>()?;
-        if uris.is_empty() {
-            return Err(BadQueueUrl("rabbitmq.url is empty"));
+        let uris = uri::parse(urls)?;
+        Ok(Self(Arc::new(Inner { uris, next: AtomicUsize::new(0), faults: FaultLog::default() })))
+    }
+
+    /// Logs that there is no usable connection, if a line is due.
+    pub(super) fn report(&self, why: &str) {
+        if let Some(suppressed) = self.0.faults.failed(why) {
+            let (at, hint) = (self.addresses(), connect_fault::hint(why));
+            warn!(at, why, hint, suppressed, "no RabbitMQ; connecting again, for ever");
         }
-        Ok(Self(Arc::new(Inner { uris, next: AtomicUsize::new(0) })))
+    }
+
+    /// Logs that there is a usable connection again, if it was logged that there is none.
+    pub(super) fn report_success(&self) {
+        if let Some(lasted) = self.0.faults.ended() {
+            info!(at = self.addresses(), lasted_s = lasted.as_secs(), "RabbitMQ is connected again");
+        }
     }
 
     /// Where they are, for a log: no credentials.
     pub(super) fn addresses(&self) -> String {
-        let address = |uri: &AMQPUri| format!("{}:{}", uri.authority.host, uri.authority.port);
+        let address = |uri: &AMQPUri| match &uri.authority {
+            authority if authority.host.contains(':') => format!("[{}]:{}", authority.host, authority.port),
+            authority => format!("{}:{}", authority.host, authority.port),
+        };
         self.0.uris.iter().map(address).collect::<Vec<_>>().join(", ")
     }
 
@@ -73,12 +86,6 @@ impl Endpoints {
 
 pub(super) fn io_error(kind: std::io::ErrorKind) -> lapin::Error {
     from_io(kind.into())
-}
-
-fn endpoint(url: &str) -> Result<AMQPUri, BadQueueUrl> {
-    let mut uri: AMQPUri = url.parse().map_err(|_| BadQueueUrl("rabbitmq.url is not amqp:// or amqps://…"))?;
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    Ok(uri)
 }
 
 /// Dialling is ours, because lapin's would hang for ever, with a thread, on a peer that accepts and says nothing: the

@@ -8,30 +8,36 @@ use std::time::Duration;
 use lapin::options::BasicPublishOptions;
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Confirmation};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use crate::clock;
 use crate::login::{LoginRequest, RequestId};
 use crate::queue::rabbit::envelope::{MAC, OWNER, text};
 use crate::queue::rabbit::letter::DeadLetter;
-use crate::queue::rabbit::link::{Link, Links, away};
-use crate::queue::rabbit::{RabbitSettings, bounded, topology};
+use crate::queue::rabbit::link::{Link, Links, Slot, away, away_for};
+use crate::queue::rabbit::repair::Repairs;
+use crate::queue::rabbit::{RabbitSettings, bounded, fault, topology};
 use crate::queue::{HeldResult, PublishFault};
 use crate::traceparent::Traceparent;
 
-/// How many publishes may be in flight.
-const LANES: usize = 128;
-/// A publish waits no longer than this for its lane and for a connection; then it has `BROKER_TIMEOUT`.
+/// A publish waits no longer than this for a connection and a channel; then it has `BROKER_TIMEOUT`.
 const WAIT_MOST: Duration = Duration::from_secs(2);
 /// Nobody waits for a dead letter, and by any other way it goes without its reason.
 const LETTER_WAITS_MOST: Duration = Duration::from_secs(10);
 
 pub(super) struct Publisher {
     settings: RabbitSettings,
-    lanes: Semaphore,
     links: Links,
+    repairs: Repairs,
+}
+
+/// What RabbitMQ did with a message.
+enum Sent {
+    Taken,
+    Refused(PublishFault),
+    /// No queue got it: the exchange, the binding or the queue is gone.
+    Unroutable,
 }
 
 /// One message as it goes out.
@@ -44,7 +50,7 @@ struct Outgoing<'a> {
 
 impl Publisher {
     pub(super) fn new(settings: RabbitSettings, links: Links) -> Self {
-        Self { settings, lanes: Semaphore::new(LANES), links }
+        Self { settings, links, repairs: Repairs::default() }
     }
 
     pub(super) async fn publish_request(
@@ -86,26 +92,30 @@ impl Publisher {
     /// Whether a publish could succeed now.
     pub(super) async fn check(&self) -> Result<(), PublishFault> {
         let link = in_time(self.links.current()).await?;
-        if link.is_blocked() { Err(blocked()) } else { Ok(()) }
+        match (link.is_blocked(), self.repairs.unroutable()) {
+            (true, _) => Err(blocked()),
+            (false, Some(why)) => Err(PublishFault::Away(why)),
+            (false, None) => Ok(()),
+        }
     }
 
     /// How many requests wait in the queue.
     pub(super) async fn depth(&self) -> Result<u64, PublishFault> {
-        let link = in_time(self.links.current()).await?;
+        let slot = in_time(self.links.slot()).await?;
         let looking = async {
-            let channel = link.channel().await?;
-            let depth = topology::depth(&channel, &self.settings).await?;
-            link.take_back(channel);
+            let lane = slot.link.lane().await?;
+            let depth = topology::depth(&lane.channel, &self.settings).await?;
+            slot.link.take_back(lane);
             Ok(depth)
         };
-        looking.await.map_err(|error: lapin::Error| away(&error.to_string()))
+        looking.await.map_err(|error: lapin::Error| away_for(&error))
     }
 
     /// Deletes exchange and queues, as far as RabbitMQ lets us.
     pub(super) async fn remove_topology(&self) {
-        let Ok(link) = in_time(self.links.current()).await else { return };
-        if let Ok(channel) = link.channel().await
-            && let Err(error) = topology::remove(&channel, &self.settings).await
+        let Ok(slot) = in_time(self.links.slot()).await else { return };
+        if let Ok(lane) = slot.link.lane().await
+            && let Err(error) = topology::remove(&lane.channel, &self.settings).await
         {
             warn!(%error, "exchange and queues were not all deleted");
         }
@@ -115,25 +125,58 @@ impl Publisher {
         self.publish_within(WAIT_MOST, outgoing).await
     }
 
-    /// Waits so long for its lane and for a connection.
+    /// Waits so long for a connection and a channel. If the connection ends before the message is sent, or RabbitMQ closes
+    /// it over too many channels, the message goes out on the next one: no worker asks twice for one request id.
     async fn publish_within(&self, wait_most: Duration, outgoing: Outgoing<'_>) -> Result<(), PublishFault> {
-        let (_lane, link) = within(wait_most, async {
-            let lane = self.lanes.acquire().await.expect("the semaphore is never closed");
-            Ok((lane, self.links.current().await?))
-        })
-        .await?;
-        if link.is_blocked() {
-            return Err(blocked());
+        let until = Instant::now() + wait_most;
+        loop {
+            let slot = timeout_at(until, self.links.slot()).await.unwrap_or_else(|_| Err(too_slow()))?;
+            match self.publish_in(&slot, &outgoing).await {
+                Err(error) if fault::may_go_again(&error) && Instant::now() < until => self.links.give_up(&slot.link),
+                Err(error) => {
+                    // Over a permission RabbitMQ closes the channel only.
+                    if !fault::is_refused(&error) {
+                        self.links.give_up(&slot.link);
+                    }
+                    return Err(away_for(&error));
+                }
+                Ok(Sent::Taken) => return Ok(()),
+                Ok(Sent::Refused(fault)) => return Err(fault),
+                Ok(Sent::Unroutable) => return Err(away(&outgoing.unroutable())),
+            }
         }
-        let published = tokio::select! {
-            published = bounded(publish_on(&link, outgoing)) => published,
-            () = link.blocked() => return Err(blocked()),
+    }
+
+    /// Publishes; if no queue gets the message, declares everything again and publishes once more.
+    async fn publish_in(&self, slot: &Slot, outgoing: &Outgoing<'_>) -> lapin::Result<Sent> {
+        let repaired = self.repairs.number();
+        let sent = send(&slot.link, outgoing).await?;
+        let sent = match sent {
+            Sent::Unroutable => {
+                self.repairs.repair(&slot.link, &self.settings, repaired).await?;
+                send(&slot.link, outgoing).await?
+            }
+            sent => sent,
         };
-        match published {
-            Ok(confirmation) => taken(&confirmation),
-            Err(error) => {
-                self.links.give_up(&link);
-                Err(away(&error.to_string()))
+        match sent {
+            Sent::Taken => self.repairs.routed(outgoing.routing_key),
+            Sent::Unroutable => self.repairs.not_routed(outgoing.routing_key, outgoing.unroutable()),
+            Sent::Refused(_) => {}
+        }
+        Ok(sent)
+    }
+}
+
+impl Outgoing<'_> {
+    /// Why no queue got it.
+    fn unroutable(&self) -> String {
+        match self.exchange {
+            "" => format!("there is no queue {}", self.routing_key),
+            exchange => {
+                let key = self.routing_key;
+                format!(
+                    "no queue is bound to the exchange {exchange} with the routing key {key}, or there is no such exchange"
+                )
             }
         }
     }
@@ -147,26 +190,33 @@ async fn within<T>(
     wait_most: Duration,
     waiting: impl Future<Output = Result<T, PublishFault>>,
 ) -> Result<T, PublishFault> {
-    timeout(wait_most, waiting).await.unwrap_or_else(|_| Err(away("it takes too long to connect, or to publish")))
+    timeout(wait_most, waiting).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-async fn publish_on(link: &Link, outgoing: Outgoing<'_>) -> lapin::Result<Confirmation> {
-    let Outgoing { exchange, routing_key, body, properties } = outgoing;
-    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    let channel = link.channel().await?;
-    let sent = channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await?;
-    let confirmation = sent.await?;
-    link.take_back(channel);
-    Ok(confirmation)
-}
-
-fn taken(confirmation: &Confirmation) -> Result<(), PublishFault> {
-    match confirmation {
-        Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(_)) => Err(away("no queue is bound to the exchange")),
-        Confirmation::Nack(_) => Err(PublishFault::Full),
-        Confirmation::NotRequested => Err(away("the channel does not confirm")),
-    }
+async fn send(link: &Link, outgoing: &Outgoing<'_>) -> lapin::Result<Sent> {
+    let sending = async {
+        let lane = link.lane().await?;
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let (exchange, routing_key) = (outgoing.exchange.into(), outgoing.routing_key.into());
+        let properties = outgoing.properties.clone();
+        let sent = lane.channel.basic_publish(exchange, routing_key, options, outgoing.body, properties).await?;
+        let confirmation = sent.await?;
+        link.take_back(lane);
+        Ok(confirmation)
+    };
+    let confirmation = tokio::select! {
+        confirmation = bounded(sending) => confirmation,
+        () = link.blocked() => return Ok(Sent::Refused(blocked())),
+    };
+    Ok(match confirmation {
+        Ok(Confirmation::Ack(None)) => Sent::Taken,
+        Ok(Confirmation::Ack(Some(_))) => Sent::Unroutable,
+        Ok(Confirmation::Nack(_)) => Sent::Refused(PublishFault::Full),
+        Ok(Confirmation::NotRequested) => Sent::Refused(away("the channel does not confirm")),
+        // The exchange is gone.
+        Err(error) if fault::is_not_found(&error) => Sent::Unroutable,
+        Err(error) => return Err(error),
+    })
 }
 
 fn persistent(headers: FieldTable) -> BasicProperties {
@@ -175,6 +225,10 @@ fn persistent(headers: FieldTable) -> BasicProperties {
         .with_content_type("application/json".into())
         .with_timestamp(clock::now_ms() / 1000)
         .with_headers(headers)
+}
+
+fn too_slow() -> PublishFault {
+    away("it takes too long to connect, or to publish")
 }
 
 fn blocked() -> PublishFault {

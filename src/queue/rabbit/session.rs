@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::queue::rabbit::acks::{self, Settled};
 use crate::queue::rabbit::arrivals::{Arrivals, Arriving};
-use crate::queue::rabbit::bounded;
 use crate::queue::rabbit::consume::{End, Settler, Supervisor};
 use crate::queue::rabbit::envelope::{self, Envelope};
 use crate::queue::rabbit::returns::Limits;
 use crate::queue::rabbit::suspects::{Suspects, Turn, is_suspect};
 use crate::queue::rabbit::watch::{self, Quiet};
+use crate::queue::rabbit::{bounded, fault};
 use crate::queue::{self, Delivery};
 
 /// After a stop, for so long nothing more that was sent ahead means that there is nothing more.
@@ -61,7 +61,7 @@ impl Supervisor {
         let lost = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            told = &mut acks => Some(told.map_or_else(|error| format!("acks: {error}"), |()| "acks ended".into())),
+            told = &mut acks => Some(told.map_or_else(|error| format!("acks: {}", fault::text(&error)), |()| "acks ended".into())),
             why = fatal_event(events) => Some(why),
             why = session.hand_out(&mut arrivals) => why,
             why = watch::over(&session.quiet, channel, &self.names, |queue| session.has_all(queue)) => Some(why),
@@ -71,7 +71,7 @@ impl Supervisor {
         }
         match tokio::join!(session.give_back(arrivals), acks).1 {
             Ok(()) => End::Stopped,
-            Err(error) => End::Lost(format!("acks: {error}")),
+            Err(error) => End::Lost(format!("acks: {}", fault::text(&error))),
         }
     }
 }
@@ -157,7 +157,7 @@ async fn fatal_event(events: impl Stream<Item = Event>) -> String {
     let mut events = pin!(events);
     loop {
         match events.next().await {
-            Some(Event::Error(error)) => return error.to_string(),
+            Some(Event::Error(error)) => return fault::text(&error),
             None => return "the connection ended".into(),
             Some(_) => {}
         }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::login::MAX_BODY_BYTES;
 use crate::queue::rabbit::returns::{self, Limits};
-use crate::queue::rabbit::{RabbitSettings, bounded};
+use crate::queue::rabbit::{RabbitSettings, bounded, open_channel};
 
 /// As good as none. RabbitMQ 3 knows no word for none.
 const NO_LIMIT: i64 = 1_000_000_000;
@@ -19,7 +19,17 @@ const NO_LIMIT: i64 = 1_000_000_000;
 /// request come back. What is there with other arguments is used as it is: a policy or an earlier configuration made it
 /// so, and a fleet must not stop over it.
 pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -> lapin::Result<Vec<Limits>> {
-    let mut channel = bounded(connection.create_channel()).await?;
+    let (channel, limits) = ensure_on(open_channel(connection).await?, connection, settings).await?;
+    bounded(channel.close(200, "declared".into())).await?;
+    Ok(limits)
+}
+
+/// The same on this channel. Returns an open one: RabbitMQ may have closed the first.
+pub(super) async fn ensure_on(
+    mut channel: Channel,
+    connection: &Connection,
+    settings: &RabbitSettings,
+) -> lapin::Result<(Channel, Vec<Limits>)> {
     let backstop = returns::backstop(settings.delivery_limit);
     let (queues, mut limits) = (settings.queues(), vec![]);
     let requests = queues.iter().map(|queue| Part::Requests(queue));
@@ -30,7 +40,7 @@ pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -
                 warn!(?part, "exists with other arguments than configured, and is used as it is; see rabbitmq.declare");
                 limit = returns::limit_in(&error.to_string());
                 // RabbitMQ has closed the channel over it.
-                channel = bounded(connection.create_channel()).await?;
+                channel = open_channel(connection).await?;
                 part.declare(&channel, settings, true).await?;
             }
             declared => declared?,
@@ -42,8 +52,7 @@ pub(super) async fn ensure(connection: &Connection, settings: &RabbitSettings) -
     if settings.declare {
         bind(&channel, settings).await?;
     }
-    bounded(channel.close(200, "declared".into())).await?;
-    Ok(limits)
+    Ok((channel, limits))
 }
 
 /// What there is to declare.

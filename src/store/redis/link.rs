@@ -28,6 +28,8 @@ pub(super) use connection::Connection;
 use topology::{Look, Topology};
 
 use crate::backoff::Backoff;
+use crate::connect_fault;
+use crate::fault_log::FaultLog;
 use crate::secret::Secret;
 use crate::store::StoreAway;
 use crate::store::redis::complaints::Complaints;
@@ -206,12 +208,13 @@ impl Link {
 
     /// Connects, watches, connects again.
     async fn keep(&self, topology: &mut Topology) {
-        let (mut failures, mut told) = (0, false);
+        let (mut failures, faults) = (0, FaultLog::default());
         for number in 0.. {
             match topology.connect().await {
                 Ok(connection) => {
                     info!("Redis is connected");
-                    (failures, told) = (0, false);
+                    failures = 0;
+                    faults.ended();
                     self.0.timeouts.store(0, Ordering::Relaxed);
                     self.0.redirected.store(false, Ordering::Relaxed);
                     self.0.no_connection.store(None);
@@ -229,9 +232,9 @@ impl Link {
                 }
                 Err(error) => {
                     let error = self.words(&error);
-                    if !told {
-                        warn!(at = topology.hosts(), %error, "no Redis; connecting again, for ever");
-                        told = true;
+                    if let Some(suppressed) = faults.failed(&error) {
+                        let (at, hint) = (topology.hosts(), connect_fault::hint(&error));
+                        warn!(at, error, hint, suppressed, "no Redis; connecting again, for ever");
                     }
                     self.0.no_connection.store(Some(Arc::new(error)));
                 }

@@ -49,7 +49,7 @@ fn not_answered(host: &str, fault: &Fault) -> TokenFault {
 /// Whether it is away or busy, and not set up wrongly.
 fn passes(fault: &Fault) -> bool {
     match fault {
-        Fault::Unreachable(_) | Fault::Unheard(_) | Fault::Busy(_) | Fault::Throttled => true,
+        Fault::Unreachable(_) | Fault::Local(_) | Fault::Unheard(_) | Fault::Busy(_) | Fault::Throttled => true,
         Fault::Unreadable(_) => false,
     }
 }
@@ -58,6 +58,7 @@ fn passes(fault: &Fault) -> bool {
 fn in_words(fault: &Fault) -> String {
     match fault {
         Fault::Unreachable(why) => format!("cannot be reached: {why}"),
+        Fault::Local(lack) => format!("was not asked: {lack}"),
         Fault::Unheard(why) => format!("was not heard: {why}"),
         Fault::Busy(status) => format!("answers HTTP {status}"),
         Fault::Throttled => "answers HTTP 429".into(),

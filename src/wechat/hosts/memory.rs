@@ -35,6 +35,8 @@ pub(super) enum Told {
     /// Perhaps reached; no answer was heard.
     Unheard,
     Unreachable,
+    /// It was not asked, for want of something on this machine.
+    Nothing,
 }
 
 /// What became of a host by what a turn told.

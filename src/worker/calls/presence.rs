@@ -9,6 +9,8 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, Permit};
+use crate::connect_fault;
+use crate::fault_log::FaultLog;
 use crate::login::WechatAnswer;
 use crate::meters::Meters;
 use crate::verdict::{StopCause, Stopped};
@@ -23,6 +25,8 @@ const AWAY: Backoff = Backoff { first: Duration::from_millis(200), longest: Dura
 pub(super) struct Presence {
     breaker: Breaker<Stopped>,
     no_answers: AtomicU32,
+    /// Of this machine.
+    faults: FaultLog,
 }
 
 impl Presence {
@@ -37,9 +41,20 @@ impl Presence {
     /// WeChat has answered.
     pub(super) fn answer(&self, meters: &Meters) {
         self.no_answers.store(0, Ordering::Relaxed);
+        if let Some(lasted) = self.faults.ended() {
+            info!(lasted_s = lasted.as_secs(), "this machine connects to WeChat again");
+        }
         if self.breaker.close() {
             meters.wechat_away(false);
             info!("WeChat answers again");
+        }
+    }
+
+    /// It was not asked, for want of something on this machine, which says nothing of WeChat.
+    pub(super) fn unasked(&self, lack: &'static str) {
+        if let Some(suppressed) = self.faults.failed(lack) {
+            let hint = connect_fault::hint(lack);
+            warn!(hint, suppressed, "{lack}: this machine cannot connect to WeChat; logins try again");
         }
     }
 

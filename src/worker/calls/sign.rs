@@ -23,6 +23,8 @@ pub(super) enum Sign {
     Stopped(Stopped, Backoff),
     /// WeChat did not answer, or was too busy to, and perhaps said so.
     Away(Option<WechatAnswer>),
+    /// It was not asked, for want of something on this machine.
+    Local(&'static str),
     /// It may be about this one code.
     Nothing,
 }
@@ -36,6 +38,7 @@ impl Sign {
                 return Self::Stopped(Stopped { answer: None, cause: StopCause::Quota }, MINUTE_QUOTA);
             }
             Err(Fault::Unreachable(_) | Fault::Busy(_) | Fault::Unheard(_)) => return Self::Away(None),
+            Err(Fault::Local(lack)) => return Self::Local(lack),
             Err(Fault::Unreadable(_)) => return Self::Nothing,
         };
         let stopped = |cause| Stopped { answer: Some(refusal.clone()), cause };

@@ -94,6 +94,28 @@ async fn an_app_that_is_asked_for_anew_is_the_same_for_logins_that_were_in_hand(
 }
 
 #[tokio::test(start_paused = true)]
+async fn want_of_something_on_this_machine_says_nothing_of_wechat() {
+    let (calls, meters) = (Calls::default(), Meters::new());
+    let (app_calls, local) = (calls.of(&app()), Err(Fault::Local("out of file descriptors")));
+    for _ in 0..100 {
+        app_calls.hear(&app(), &local, &NO_PROBES, &meters);
+    }
+    assert!(app_calls.permit().is_ok(), "WeChat is not away");
+    for _ in 0..20 {
+        app_calls.hear(&app(), &Err(Fault::Busy(502)), &NO_PROBES, &meters);
+        app_calls.hear(&app(), &local, &NO_PROBES, &meters);
+    }
+    let Err((_, left)) = app_calls.permit() else { panic!("WeChat is away") };
+    tokio::time::advance(left).await;
+    let Ok(probes @ Probes { wechat: Some(_), .. }) = app_calls.permit() else { panic!("one may probe") };
+    app_calls.hear(&app(), &local, &probes, &meters);
+    drop(probes);
+    let Ok(Probes { wechat: Some(_), .. }) = app_calls.permit() else {
+        panic!("the next may probe, and none is let through")
+    };
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_wechat_is_away_one_asks_for_all_apps() {
     let (calls, meters) = (Calls::default(), Meters::new());
     let (one, other) = (calls.of(&app()), calls.of(&AppId::try_from("wx2").expect("a good appid")));

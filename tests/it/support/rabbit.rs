@@ -86,6 +86,11 @@ impl Broker {
         SHARED.get_or_init(Self::start)
     }
 
+    /// Where the shared one listens.
+    pub(crate) fn shared_port() -> u16 {
+        Self::shared().node.port
+    }
+
     /// A broker for one test, to be killed, frozen and alarmed.
     pub(crate) fn start() -> Self {
         let folder = folder("rabbit-");

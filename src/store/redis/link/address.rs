@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use redis::io::tcp::TcpSettings;
-use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError};
 
 use crate::secret::Secret;
 
@@ -47,7 +47,10 @@ impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, BadStoreUrl> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         match scheme {
-            "redis" | "rediss" => Ok(Self::One(ours(info(url)?))),
+            "redis" | "rediss" => {
+                Parts::of(scheme, rest)?;
+                Ok(Self::One(ours(info(url)?)))
+            }
             "redis+sentinel" => Self::sentinels(&Parts::of("redis", rest)?),
             "rediss+sentinel" => Self::sentinels(&Parts::of("rediss", rest)?),
             "redis+cluster" => Self::cluster(&Parts::of("redis", rest)?),
@@ -107,7 +110,13 @@ impl Address {
             Self::One(one) => std::slice::from_ref(one),
             Self::Sentinels { sentinels: nodes, .. } | Self::Cluster(nodes) => nodes,
         };
-        nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>().join(", ")
+        let shown = |node: &ConnectionInfo| match node.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            address => address.to_string(),
+        };
+        nodes.iter().map(shown).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -208,6 +217,9 @@ mod tests {
         let Address::One(one) = parse("redis://me:pass@one:1/2") else { panic!("it is one") };
         assert_eq!((one.addr().to_string().as_str(), one.redis_settings().db()), ("one:1", 2));
         assert!(matches!(parse("rediss://one"), Address::One(_)));
+        for url in ["redis://[::1]:6380", "rediss://me:pass@[::1]:6380/2", "redis+cluster://[::1]:6380"] {
+            assert_eq!(parse(url).hosts(), "[::1]:6380");
+        }
     }
 
     #[test]
@@ -226,6 +238,9 @@ mod tests {
             ("redis+cluster://:canary@one/1", "neither databases nor names"),
             ("redis+cluster://", "empty host"),
             ("redis://:canary@one:port", "cannot be read"),
+            ("redis://:can@ary/0@one", "written %2F"),
+            ("redis://:can@ary?canary@one", "written %2F"),
+            ("redis://:can@ary#canary", "written %2F"),
         ];
         for (url, expected) in rows {
             let Err(bad) = Address::parse(url) else { panic!("{url} is bad") };
