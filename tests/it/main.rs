@@ -23,6 +23,7 @@ mod hosts;
 mod https;
 mod killed;
 mod load;
+mod odd_messages;
 mod overload;
 mod panics;
 mod poison;
