@@ -5,6 +5,7 @@
 
 mod entry;
 mod filters;
+mod lines;
 mod list;
 mod mend;
 mod redact;
@@ -23,7 +24,7 @@ use entry::Entry;
 
 #[derive(Subcommand)]
 pub(super) enum Action {
-    /// One line a letter, the oldest first: when, how often delivered, whose, how long, why
+    /// One line a letter, the oldest first: its number, since when, which request, why; with --json more
     List(list::Args),
     /// One letter with its headers, and of its body what is no secret
     Show(show::Args),
@@ -79,6 +80,11 @@ impl Reader {
     /// Puts back what was read.
     async fn close(self) -> Result<(), CommandError> {
         Ok(self.letters.put_back().await?)
+    }
+
+    /// Says that nothing was found.
+    fn none(&self, filters: &filters::Filters) -> &'static str {
+        if self.position == 0 || filters.is_empty() { "there are no dead letters" } else { "no dead letter matches" }
     }
 
     /// Says on stderr that there are more than were read.

@@ -257,7 +257,12 @@ async fn a_good_letter_becomes_a_result_and_the_others_are_refused() {
     eventually("it has a result", async || result().is_some()).await;
     let result: Value = serde_json::from_str(&result().expect("a result")).expect("JSON");
     assert_eq!((&result["status"], &result["attempts"]), (&json!("succeeded"), &json!(1)), "{result}");
-    assert_eq!(ground.dead(&["replay", "--all"]).stderr.trim(), format!("replayed 0, refused 6 {counts}, left 6"));
+    let refused = ground.dead(&["replay", "--all"]);
+    let (summary, error) =
+        (format!("replayed 0, refused 6 {counts}, left 6"), "error: no letter was replayed: all were refused");
+    let said: Vec<&str> = refused.stderr.lines().collect();
+    assert_eq!((refused.code, &said[..2]), (Some(1), &[&*summary, error][..]), "{}", refused.stderr);
+    assert_eq!(ground.json(&["replay", "--all", "--dry-run", "--json"]).len(), 6, "a dry run has done what was asked");
 }
 
 #[tokio::test]
@@ -321,6 +326,44 @@ async fn letters_stay_dead_where_requests_are_refused() {
     assert!(!dead.is_empty(), "{logins:?}");
     // A letter whose copy was refused too late is there twice, as after a crash.
     assert_eq!(logins.into_iter().chain(dead).collect::<BTreeSet<_>>(), names);
+}
+
+#[tokio::test]
+async fn what_finds_nothing_says_so() {
+    let ground = Ground::lay().await;
+    let none = "there are no dead letters";
+    let said = |arguments: &[&str]| {
+        let Ended { code, stdout, stderr } = ground.dead(arguments);
+        (code, stdout, stderr.lines().next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(said(&["list"]), (Some(0), String::new(), none.to_owned()));
+    assert_eq!(said(&["list", "--json"]), (Some(0), String::new(), String::new()));
+    assert_eq!(said(&["drop", "--all"]), (Some(0), String::new(), "dropped 0, left 0".to_owned()));
+    let absent = ground.dead(&["drop", "--request-id", "absent"]);
+    assert_eq!((absent.code, absent.stderr.contains(none)), (Some(1), true), "{}", absent.stderr);
+    ground.bury_requests(["r-1".to_owned()]).await;
+    assert_eq!(said(&["list", "--reason", "another"]), (Some(0), String::new(), "no dead letter matches".to_owned()));
+    for verb in ["replay", "drop"] {
+        let absent = ground.dead(&[verb, "--request-id", "absent"]);
+        assert_eq!((absent.code, absent.stderr.contains("error: no dead letter matches")), (Some(1), true), "{verb}");
+    }
+    assert_eq!(ground.ready(DEAD), 1);
+}
+
+#[tokio::test]
+async fn what_is_listed_fits_a_terminal_of_80_columns() {
+    let ground = Ground::lay().await;
+    let id = "0199c0de-7a11-7000-8000-000000000001";
+    for reason in ["tired", "the body is not a JSON object", WORN_OUT, &"very long ".repeat(100)] {
+        ground.bury(&request(id, clock::now_ms()).to_string(), reason, clock::now_ms()).await;
+    }
+    let list = ground.dead(&["list"]).stdout;
+    let replay = ground.dead(&["replay", "--all", "--dry-run"]).stdout;
+    for line in list.lines().chain(replay.lines()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert_eq!(list.matches(id).count(), 4, "{list}");
+    assert!(list.contains("  tired\n") && list.contains("\n      the body is not a JSON object\n"), "{list}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod hosts;
 mod https;
 mod killed;
 mod load;
+mod odd_messages;
 mod odd_redis;
 mod overload;
 mod panics;

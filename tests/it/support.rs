@@ -12,6 +12,7 @@ pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod push;
 pub(crate) mod rabbit;
+pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod road;
 pub(crate) mod topologies;

@@ -1,11 +1,11 @@
 //! A dead letter as an operator sees it: whose it was, and whether it can still become a result.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::commands::dead::lines;
 use crate::commands::dead::redact::masked;
 use crate::login::{AppId, LoginRequest, MAX_BODY_BYTES, RequestId, Undecodable, UnixMs};
 use crate::queue::DeadLetter;
@@ -90,28 +90,37 @@ impl Entry {
             "bytes": letter.body.len(),
         })
     }
-}
 
-/// One line of the list, for people; under `HEADINGS`.
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dash = || "-".to_owned();
-        let dead_at = self.letter.dead_at.map_or_else(dash, clock::utc);
-        let deliveries = self.letter.deliveries.map_or_else(dash, |deliveries| deliveries.to_string());
-        let appid = self.appid.as_ref().map_or("-", AppId::as_str);
-        let request_id = self.request_id.as_ref().map_or("-", RequestId::as_str);
-        let reason = self.letter.reason.as_deref().map_or_else(dash, masked);
-        let (position, bytes) = (self.position, self.letter.body.len());
-        write!(f, "{position:>4}  {dead_at:<20}  {deliveries:>5}  {appid:<18}  {request_id:<36}  {bytes:>7}  {reason}")
+    /// A line of the list, for people, under `headings`. A reason that does not fit has a line of its own.
+    pub(super) fn listed(&self) -> String {
+        let dead_at = self.letter.dead_at.map_or_else(|| "-".into(), |at| clock::utc(at)[..16].replace('T', " "));
+        let row = lines::cut(&format!("{:>4}  {dead_at:<16}  {:<36}", self.position, self.id()));
+        let reason = self.reason();
+        let line = format!("{row}  {reason}");
+        if lines::fits(&line) {
+            line
+        } else {
+            format!("{}\n{}", row.trim_end(), lines::cut(&format!("      {reason}")))
+        }
+    }
+
+    /// A line that says what was done to it.
+    pub(super) fn after(&self, what: &str) -> String {
+        lines::cut(&format!("{what}: {}  {}  {}", self.position, self.id(), self.reason()))
+    }
+
+    fn id(&self) -> &str {
+        self.request_id.as_ref().map_or("-", RequestId::as_str)
+    }
+
+    fn reason(&self) -> String {
+        self.letter.reason.as_deref().map_or_else(|| "-".into(), masked)
     }
 }
 
 /// What stands above the lines of the list.
 pub(super) fn headings() -> String {
-    format!(
-        "{:>4}  {:<20}  {:>5}  {:<18}  {:<36}  {:>7}  REASON",
-        "NO", "DEAD SINCE", "TIMES", "APP", "REQUEST ID", "BYTES"
-    )
+    format!("{:>4}  {:<16}  {:<36}  REASON", "NO", "DEAD SINCE (UTC)", "REQUEST ID")
 }
 
 /// A letter was there when it died, so its code is no younger than that.

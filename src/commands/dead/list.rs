@@ -18,17 +18,20 @@ pub(in crate::commands) struct Args {
 }
 
 pub(super) async fn run(mut reader: Reader, args: Args) -> Result<(), CommandError> {
-    if !args.json {
-        print(headings());
-    }
     let mut listed = 0;
     while listed < args.limit
         && let Some(entry) = reader.next().await?
     {
         if args.filters.match_entry(&entry) {
+            if listed == 0 && !args.json {
+                print(headings());
+            }
             listed += 1;
-            if args.json { print(entry.to_json()) } else { print(entry) }
+            if args.json { print(entry.to_json()) } else { print(entry.listed()) }
         }
+    }
+    if listed == 0 && args.limit > 0 && !args.json {
+        eprintln!("{}", reader.none(&args.filters));
     }
     reader.tell_unread("; --limit is how many are listed");
     reader.close().await

@@ -55,7 +55,9 @@ pub(super) async fn run(process: &Process, verb: Verb, args: Args) -> Result<(),
     match walked {
         Ok(()) => {
             reader.tell_unread("");
-            reader.close().await
+            let failure = tally.failure(&reader, &args);
+            reader.close().await?;
+            failure.map_or(Ok(()), Err)
         }
         Err(error) => {
             // What went wrong is told; what was read comes back by itself at the latest.
@@ -110,8 +112,8 @@ fn tell(entry: &Entry, verb: Verb, refusal: Option<Refusal>, args: &Args) {
     }
     let action = if args.dry_run { &would } else { action };
     match refusal {
-        Some(why) => print(format_args!("{action}, {why}: {entry}")),
-        None => print(format_args!("{action}: {entry}")),
+        Some(why) => print(entry.after(&format!("{action}, {why}"))),
+        None => print(entry.after(action)),
     }
 }
 
@@ -137,6 +139,20 @@ impl Tally {
             Some(refusal) => *self.refused.entry(refusal.as_str()).or_default() += 1,
             None => self.done += 1,
         }
+    }
+
+    /// Why nothing of what was asked for was done. That there are no letters at all is no failure of `--all`.
+    fn failure(&self, reader: &Reader, args: &Args) -> Option<CommandError> {
+        if self.done > 0 || args.dry_run || args.limit == Some(0) {
+            return None;
+        }
+        if !self.refused.is_empty() {
+            let hint = "each says why; `dead show` shows one, `dead drop` removes them";
+            return Some(CommandError::at_run_time("no letter was replayed: all were refused").with_hint(hint));
+        }
+        let hint = "`quicklogin dead list` lists them";
+        let none = || CommandError::at_run_time(reader.none(&args.filters)).with_hint(hint);
+        (!args.filters.is_empty()).then(none)
     }
 
     fn summary(&self, verb: Verb, dry_run: bool, left: u64) -> String {

@@ -27,7 +27,15 @@ pub(super) fn masked(text: &str) -> String {
 
 /// The text of a stranger that names a place, such as a host: as it is, but for what a terminal would obey.
 pub(super) fn tame(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_obeyed(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Control characters, and those that are not seen: they hide text, end a line or turn its direction.
+fn is_obeyed(c: char) -> bool {
+    let is_unseen = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || is_unseen
 }
 
 /// A JSON value with all in stars that could be a code.
@@ -173,5 +181,8 @@ mod tests {
         assert!(!shown.contains(['\u{1b}', '\u{9b}']), "{shown}");
         assert_eq!(tame("host\u{1b}[2J/1"), "host\u{fffd}[2J/1");
         assert!(!masked("\u{1b}[2J").contains('\u{1b}'));
+        for unseen in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\u{2028}', '\u{85}', '\u{7f}'] {
+            assert_eq!(tame(&format!("a{unseen}b")), "a\u{fffd}b", "{unseen:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::clock;
 use crate::commands::CommandError;
 use crate::commands::dead::entry::{Entry, Refusal};
+use crate::commands::dead::lines::labelled;
 use crate::commands::dead::redact::{self, masked, masked_json, tame};
 use crate::commands::dead::{Reader, print};
 use crate::login::RequestId;
@@ -79,14 +80,28 @@ fn shown(entry: &Entry) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Ours and RabbitMQ's name places and times; a stranger's may be anything.
+/// Those that quicklogin and RabbitMQ write.
+const OURS: [&str; 9] = [
+    "x-quicklogin-reason",
+    "x-quicklogin-dead-at",
+    "x-quicklogin-deliveries",
+    "x-quicklogin-worker",
+    "x-quicklogin-owner",
+    "x-quicklogin-queue",
+    "x-quicklogin-mac",
+    "x-delivery-count",
+    "x-acquired-count",
+];
+
+/// Some values name a place, such as a host or a queue, or a trace; all others may be anything.
 fn headers(letter: &DeadLetter) -> Map<String, Value> {
-    let ours = ["x-quicklogin-", "x-death", "x-first-death-", "x-last-death-", "x-delivery-count"];
     let shown = |(name, value): (&String, &Value)| {
-        // A MAC proves that a result is a worker's, also to whoever publishes it again.
-        let is_ours = ours.iter().any(|begin| name.starts_with(begin)) && name != "x-quicklogin-mac";
+        let is_place = ["x-quicklogin-worker", "x-quicklogin-queue", "x-death"].contains(&name.as_str())
+            || ["x-first-death-", "x-last-death-"].iter().any(|begin| name.starts_with(begin));
         let is_trace = name == "traceparent" && letter.traceparent.is_some();
-        if is_ours || is_trace { (tame(name), tame_json(value)) } else { (masked(name), masked_json(value)) }
+        let is_ours = is_place || is_trace || OURS.contains(&name.as_str());
+        let value = if is_place || is_trace { tame_json(value) } else { masked_json(value) };
+        (if is_ours { tame(name) } else { masked(name) }, value)
     };
     letter.headers.iter().map(shown).collect()
 }
@@ -108,14 +123,14 @@ fn print_lines(shown: &[(&'static str, Value)]) {
             (_, Value::Null) => {}
             ("headers", Value::Object(headers)) => {
                 for (header, value) in headers {
-                    print(format_args!("{:<13} {header}: {value}", "header"));
+                    print(labelled("header", &format!("{header}: {value}")));
                 }
             }
             ("dead_at" | "timestamp", Value::Number(at)) => {
-                print(format_args!("{name:<13} {}", clock::utc(at.as_u64().unwrap_or_default())));
+                print(labelled(name, &clock::utc(at.as_u64().unwrap_or_default())));
             }
-            (_, Value::String(text)) => print(format_args!("{name:<13} {text}")),
-            _ => print(format_args!("{name:<13} {value}")),
+            (_, Value::String(text)) => print(labelled(name, text)),
+            _ => print(labelled(name, &value.to_string())),
         }
     }
 }

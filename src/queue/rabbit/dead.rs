@@ -9,9 +9,9 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDe
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, ErrorKind};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::queue::rabbit::dial::LONG_FRAMES;
+use crate::queue::rabbit::dial::{LONG_FRAMES, io_error};
 use crate::queue::rabbit::letter::DeadLetter;
 use crate::queue::rabbit::{RabbitQueue, bounded};
 
@@ -21,6 +21,9 @@ const READ_MOST: u64 = 100_000;
 const READ_ON_MOST: u64 = 1000;
 /// Of letters that come back in a great number at once, or by a closed channel, RabbitMQ does not keep the order.
 const BACK_AT_ONCE: u64 = 16;
+/// RabbitMQ may need seconds for a letter whose headers are nested thousands of levels deep. A broker that is gone is
+/// noticed by the heartbeat before this.
+const GOT_WITHIN: Duration = Duration::from_secs(60);
 /// Quorum queues take letters back a moment after they are told to.
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 
@@ -122,7 +125,8 @@ impl DeadLetters {
     }
 
     async fn get(&mut self) -> lapin::Result<Option<BasicGetMessage>> {
-        let got = bounded(self.channel.basic_get(self.queue.clone(), BasicGetOptions::default())).await?;
+        let getting = self.channel.basic_get(self.queue.clone(), BasicGetOptions::default());
+        let got = timeout(GOT_WITHIN, getting).await.map_err(|_| io_error(std::io::ErrorKind::TimedOut))??;
         self.unread = got.as_ref().map_or(0, |got| got.message_count.into());
         self.held.extend(got.as_ref().map(|got| got.delivery.delivery_tag));
         Ok(got)

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_rs::TokioRuntime;
-use async_rs::traits::Reactor;
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
@@ -15,16 +14,15 @@ use tracing::{info, warn};
 use crate::connect_fault;
 use crate::fault_log::FaultLog;
 use crate::queue::rabbit::BROKER_TIMEOUT;
+use crate::queue::rabbit::filter::Filtered;
+use crate::queue::rabbit::runtime::{self, FilteredRuntime, FilteredStream, PlainStream};
 use crate::queue::rabbit::uri::{self, BadQueueUrl};
 use crate::secret::Secret;
-
-type TcpStream = <async_rs::Tokio as Reactor>::TcpStream;
 
 /// The longest frame, in bytes, where nothing is received that is long. lapin reserves 64 times this for each connection.
 pub(super) const SHORT_FRAMES: u32 = 32 * 1024;
 /// The longest frame where messages are received: all headers of a message come in one frame, as long as the server lets
-/// publishers make it. A longer one than this would end each session that it came by, and its neighbours would be delivered
-/// again each time.
+/// publishers make it, and what RabbitMQ adds to them. Of a longer one the filter leaves out what is not needed.
 pub(super) const LONG_FRAMES: u32 = 128 * 1024;
 
 /// The brokers to try, each connection beginning with the next one.
@@ -93,9 +91,10 @@ pub(super) fn io_error(kind: std::io::ErrorKind) -> lapin::Error {
 async fn connect_one(uri: AMQPUri, name: &str) -> lapin::Result<Connection> {
     let dialling = Dialling::default();
     let slot = Arc::clone(&dialling.0);
-    let dial = async move |uri: AMQPUri, runtime: TokioRuntime| -> lapin::Result<AsyncTcpStream<TcpStream>> {
+    let runtime = TokioRuntime::tokio_current();
+    let dial = async move |uri: AMQPUri, _: FilteredRuntime| -> lapin::Result<FilteredStream> {
         let address = runtime.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
-        let stream = in_time(AsyncTcpStream::connect(&runtime, address)).await?;
+        let stream: PlainStream = in_time(AsyncTcpStream::connect(&runtime, address)).await?;
         if let AsyncTcpStream::Plain(plain) = &stream {
             let copy = plain.get_ref().as_fd().try_clone_to_owned().map_err(from_io)?;
             let mut dial = slot.lock().expect("nothing panics while holding it");
@@ -104,15 +103,17 @@ async fn connect_one(uri: AMQPUri, name: &str) -> lapin::Result<Connection> {
             }
             dial.socket = Some(copy);
         }
-        match uri.scheme {
-            AMQPScheme::AMQP => Ok(stream),
+        let stream = match uri.scheme {
+            AMQPScheme::AMQP => stream,
             AMQPScheme::AMQPS => {
-                in_time(stream.into_tls(&uri.authority.host, OwnedTLSConfig::default().as_ref())).await
+                in_time(stream.into_tls(&uri.authority.host, OwnedTLSConfig::default().as_ref())).await?
             }
-        }
+        };
+        // Behind TLS, which hides what is to be filtered.
+        Ok(AsyncTcpStream::Plain(Filtered::new(stream, uri.query.frame_max.unwrap_or_default())))
     };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = Connection::connector(uri, TokioRuntime::tokio_current(), dial, properties);
+    let connecting = Connection::connector(uri, runtime::current(), dial, properties);
     let connected = timeout(BROKER_TIMEOUT, connecting).await;
     if connected.is_ok() {
         dialling.ended();

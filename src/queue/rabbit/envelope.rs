@@ -25,7 +25,8 @@ pub(super) const OWNER: &str = "x-quicklogin-owner";
 pub(super) const MAC: &str = "x-quicklogin-mac";
 /// The queue that a dead letter was in before.
 pub(super) const QUEUE: &str = "x-quicklogin-queue";
-/// How often a quorum queue has taken a message back; absent on its first delivery.
+/// How often a quorum queue has taken a message back. RabbitMQ writes it on redeliveries alone: on a first delivery it is
+/// absent, or it is what the publisher has copied from another message.
 pub(super) const TAKEN_BACK: &str = "x-delivery-count";
 
 /// AMQP timestamps are in seconds; larger ones than this are taken for ms, which some publishers send.
@@ -36,22 +37,20 @@ pub(crate) struct Envelope {
     content_type: Option<ShortString>,
     message_id: Option<ShortString>,
     timestamp: Option<u64>,
-    taken_back: u64,
+    /// How often RabbitMQ has had it back from a worker.
+    pub(super) taken_back: u64,
 }
 
 impl Envelope {
-    pub(super) fn of(properties: &BasicProperties) -> Self {
+    /// `redelivered` is RabbitMQ's own flag.
+    pub(super) fn of(properties: &BasicProperties, redelivered: bool) -> Self {
+        let counted = || whole_number(properties, TAKEN_BACK).unwrap_or(0);
         Self {
             content_type: properties.content_type().clone(),
             message_id: properties.message_id().clone(),
             timestamp: *properties.timestamp(),
-            taken_back: whole_number(properties, TAKEN_BACK).unwrap_or(0),
+            taken_back: if redelivered { counted() } else { 0 },
         }
-    }
-
-    /// How often RabbitMQ has had it back from a worker.
-    pub(super) fn taken_back(&self) -> u64 {
-        self.taken_back
     }
 
     /// What its dead letter goes out in.
@@ -150,7 +149,7 @@ mod tests {
     #[test]
     fn a_dead_letter_keeps_what_is_known_and_nothing_else() {
         let trace = Traceparent::generate();
-        let dead = Envelope::of(&delivered(Some(4))).of_dead_letter("no good", "logins", Some(&trace), "host/1");
+        let dead = Envelope::of(&delivered(Some(4)), true).of_dead_letter("no good", "logins", Some(&trace), "host/1");
         assert_eq!(dead.content_type().as_ref().map(ShortString::as_str), Some("text/plain"));
         assert_eq!(dead.message_id().as_ref().map(ShortString::as_str), Some("r-1"));
         assert_eq!((timestamp(&dead), *dead.delivery_mode()), (Some(1_637_744_274_000), Some(2)));
@@ -164,10 +163,22 @@ mod tests {
 
     #[test]
     fn a_first_delivery_is_the_only_one() {
-        let envelope = Envelope::of(&delivered(None));
-        assert_eq!(envelope.taken_back(), 0);
-        assert_eq!(whole_number(&envelope.of_dead_letter("r", "q", None, "w"), DELIVERIES), Some(1));
-        assert_eq!(Envelope::of(&delivered(Some(-1))).taken_back(), 0, "no number that can be");
+        for copied in [None, Some(5), Some(500), Some(i64::MAX)] {
+            let envelope = Envelope::of(&delivered(copied), false);
+            assert_eq!(envelope.taken_back, 0, "{copied:?} is the publisher's own");
+            assert_eq!(whole_number(&envelope.of_dead_letter("r", "q", None, "w"), DELIVERIES), Some(1));
+        }
+        assert_eq!(Envelope::of(&delivered(Some(-1)), true).taken_back, 0, "no number that can be");
+        assert_eq!(Envelope::of(&delivered(Some(i64::MAX)), true).taken_back, i64::MAX as u64);
+    }
+
+    #[test]
+    fn a_count_that_is_no_number_counts_nothing() {
+        for odd in [text("500"), AMQPValue::Void, AMQPValue::Boolean(true), AMQPValue::Double(500.0)] {
+            let mut headers = FieldTable::default();
+            headers.insert(TAKEN_BACK.into(), odd);
+            assert_eq!(Envelope::of(&BasicProperties::default().with_headers(headers), true).taken_back, 0);
+        }
     }
 
     #[test]

@@ -13,9 +13,11 @@ use crate::queue::rabbit::envelope::{
 use crate::traceparent::Traceparent;
 
 /// What RabbitMQ writes on a message that it moves: the latest move first.
-const DEATH: &str = "x-death";
-/// Headers that are longer than this together, as text, do not fit into a frame, and stay behind.
+pub(super) const DEATH: &str = "x-death";
+/// Headers that are longer than this together, in AMQP's encoding, stay behind: they might not fit into a frame.
 const HEADER_BYTES_MOST: usize = 8 * 1024;
+/// RabbitMQ routes copies of a message by these. It did so when the message was first published.
+const COPIES_TO: [&str; 2] = ["CC", "BCC"];
 
 /// A message in the queue of dead letters.
 pub struct DeadLetter {
@@ -78,9 +80,11 @@ impl DeadLetter {
     /// a fresh one.
     pub(super) fn properties_again(&self) -> BasicProperties {
         let from = &self.properties;
-        let all_go = serde_json::to_string(&self.headers).is_ok_and(|headers| headers.len() <= HEADER_BYTES_MOST);
-        let goes =
-            |name: &str| (name == "traceparent" && self.traceparent.is_some()) || (all_go && !tells_of_death(name));
+        let all_go = from.headers().as_ref().is_none_or(|headers| table_bytes(headers) <= HEADER_BYTES_MOST);
+        let goes = |name: &str| {
+            let stays = tells_of_death(name) || COPIES_TO.contains(&name);
+            (name == "traceparent" && self.traceparent.is_some()) || (all_go && !stays)
+        };
         let mut headers = FieldTable::default();
         for (name, value) in from.headers().iter().flat_map(FieldTable::inner).filter(|(name, _)| goes(name.as_str())) {
             headers.insert(name.clone(), value.clone());
@@ -111,6 +115,27 @@ impl DeadLetter {
 fn tells_of_death(header: &str) -> bool {
     let beginnings = ["x-quicklogin-", DEATH, "x-first-death-", "x-last-death-"];
     header == TAKEN_BACK || header == "x-acquired-count" || beginnings.iter().any(|begin| header.starts_with(begin))
+}
+
+/// How many bytes a table takes in a frame.
+fn table_bytes(table: &FieldTable) -> usize {
+    4 + table.inner().iter().map(|(name, value)| 1 + name.as_str().len() + value_bytes(value)).sum::<usize>()
+}
+
+fn value_bytes(value: &AMQPValue) -> usize {
+    1 + match value {
+        AMQPValue::Void => 0,
+        AMQPValue::Boolean(_) | AMQPValue::ShortShortInt(_) | AMQPValue::ShortShortUInt(_) => 1,
+        AMQPValue::ShortInt(_) | AMQPValue::ShortUInt(_) => 2,
+        AMQPValue::LongInt(_) | AMQPValue::LongUInt(_) | AMQPValue::Float(_) => 4,
+        AMQPValue::DecimalValue(_) => 5,
+        AMQPValue::LongLongInt(_) | AMQPValue::Timestamp(_) | AMQPValue::Double(_) => 8,
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => 4 + values.as_slice().iter().map(value_bytes).sum::<usize>(),
+        AMQPValue::FieldTable(table) => table_bytes(table),
+    }
 }
 
 fn object(table: &FieldTable) -> Map<String, Value> {
@@ -191,5 +216,22 @@ mod tests {
     #[test]
     fn of_headers_that_fit_into_no_frame_only_the_trace_goes_out_again() {
         assert_eq!(names(&moved_by_rabbitmq(&"x".repeat(40_000)).properties_again()), ["traceparent"]);
+        // Two characters each as text, nine bytes each in a frame.
+        let numbers = vec![AMQPValue::LongLongInt(7); 4000];
+        let mut headers = FieldTable::default();
+        headers.insert("numbers".into(), AMQPValue::FieldArray(numbers.into()));
+        headers.insert("traceparent".into(), text(TRACE));
+        let letter = DeadLetter::new(vec![], BasicProperties::default().with_headers(headers), 1);
+        assert_eq!(names(&letter.properties_again()), ["traceparent"]);
+    }
+
+    #[test]
+    fn a_replayed_letter_is_routed_to_nobody_else() {
+        let mut headers = FieldTable::default();
+        for name in ["CC", "BCC"] {
+            headers.insert(name.into(), AMQPValue::FieldArray(vec![text("another")].into()));
+        }
+        let letter = DeadLetter::new(vec![], BasicProperties::default().with_headers(headers), 1);
+        assert_eq!(names(&letter.properties_again()), [""; 0]);
     }
 }

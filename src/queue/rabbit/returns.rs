@@ -18,6 +18,8 @@ const SPARE_MOST: u64 = 2;
 pub(super) struct Limits {
     ordinary: u64,
     queues: u64,
+    /// Whether RabbitMQ has told the queue's own limit.
+    is_told: bool,
 }
 
 /// What a queue of our making is told.
@@ -30,7 +32,18 @@ impl Limits {
     /// it was ours that counted.
     pub(super) fn new(delivery_limit: u32, queues: Option<u64>) -> Self {
         let ordinary = u64::from(delivery_limit);
-        Self { ordinary, queues: queues.unwrap_or(ordinary) }
+        Self { ordinary, queues: queues.unwrap_or(ordinary), is_told: queues.is_some() }
+    }
+
+    /// The same for a queue that was not declared with this limit.
+    pub(super) fn untold(self) -> Self {
+        Self { is_told: false, ..self }
+    }
+
+    /// A count above what the queue allows is not RabbitMQ's: the publisher has copied it, and RabbitMQ has not written its
+    /// own over it.
+    pub(super) fn believed(self, taken_back: u64) -> u64 {
+        if self.is_told && taken_back > self.queues { 0 } else { taken_back }
     }
 
     /// Of a message that has come back so often.
@@ -83,6 +96,15 @@ mod tests {
             assert_eq!(of(0, queues, &[0, 1]), [Returns::Few, Returns::Last]);
         }
         assert_eq!(backstop(0), 10);
+    }
+
+    #[test]
+    fn a_count_that_the_queue_does_not_allow_is_not_believed() {
+        let believed =
+            |queues: Option<u64>, counts: [u64; 4]| counts.map(|count| Limits::new(20, queues).believed(count));
+        assert_eq!(believed(Some(200), [0, 5, 200, 201]), [0, 5, 200, 0]);
+        assert_eq!(Limits::new(20, Some(200)).untold().believed(201), 201, "another queue's limit is higher");
+        assert_eq!(believed(None, [5, 21, 500, u64::MAX]), [5, 21, 500, u64::MAX], "the limit may be higher");
     }
 
     #[test]

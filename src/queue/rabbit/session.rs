@@ -53,7 +53,11 @@ impl Supervisor {
     ) -> End {
         let (settled, to_tell) = mpsc::channel(usize::from(self.in_hand) * consumers.len());
         let quiet = Quiet::of(consumers.len());
-        let consumed = |(name, limits): (&String, &Limits)| Consumed { limits: *limits, name: name.as_str().into() };
+        let are_results = self.names == [self.queue.0.settings.results_queue.as_str()];
+        let consumed = |(name, limits): (&String, &Limits)| {
+            let limits = if are_results { limits.untold() } else { *limits };
+            Consumed { limits, name: name.as_str().into() }
+        };
         let queues = self.names.iter().zip(limits).map(consumed).collect();
         let session = Session { supervisor: self, channel, settled, quiet, queues };
         let mut arrivals = Arrivals::of(consumers);
@@ -121,8 +125,9 @@ impl Session<'_> {
     fn delivery(&self, queue: usize, delivery: lapin::message::Delivery) -> (Delivery, bool) {
         let Consumed { limits, name } = &self.queues[queue];
         let properties = &delivery.properties;
-        let envelope = Envelope::of(properties);
-        let taken_back = envelope.taken_back();
+        let mut envelope = Envelope::of(properties, delivery.redelivered);
+        let taken_back = limits.believed(envelope.taken_back);
+        envelope.taken_back = taken_back;
         let settler = Settler {
             tag: delivery.delivery_tag,
             envelope,
