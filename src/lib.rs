@@ -13,8 +13,8 @@
 //!
 //! The modules in reading order, each standing on those before it:
 //!
-//! * nouns: [`secret`], [`login`], [`traceparent`], and six helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
-//!   [`process_name`] and [`stop_point`];
+//! * nouns: [`secret`], [`login`], [`traceparent`], and seven helpers, [`machine`], [`clock`], [`backoff`],
+//!   [`breaker`], [`printable`], [`process_name`] and [`stop_point`];
 //! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
@@ -37,6 +37,7 @@ pub mod meters;
 #[cfg(test)]
 mod mutated;
 pub mod ops;
+pub mod printable;
 pub mod process_name;
 pub mod queue;
 pub mod secret;

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::commands::assemble::no_app;
+use crate::commands::output::print;
 use crate::config::{BadSettings, DEFAULTS, Settings};
 
 #[derive(Subcommand)]
@@ -19,13 +20,9 @@ pub(super) enum Action {
     },
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> Result<(), CommandError> {
     match action {
-        Action::Show { .. } => {
-            print!("{DEFAULTS}");
-            Ok(())
-        }
+        Action::Show { .. } => print(DEFAULTS.trim_end_matches('\n')),
         Action::Check => {
             let settings = settings?;
             settings.check_gateway()?;
@@ -35,8 +32,7 @@ pub(super) fn run(action: &Action, settings: Result<Settings, BadSettings>) -> R
                 Backend::Fleet { .. } => "a fleet on RabbitMQ and Redis",
             };
             let (apps, who) = (settings.appids().len(), who_can_start(&settings)?);
-            println!("ok: {backend}; {apps} app{}{who}", if apps == 1 { "" } else { "s" });
-            Ok(())
+            print(format_args!("ok: {backend}; {apps} app{}{who}", if apps == 1 { "" } else { "s" }))
         }
     }
 }

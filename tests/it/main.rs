@@ -23,6 +23,8 @@ mod hosts;
 mod https;
 mod killed;
 mod load;
+mod metrics;
+mod output;
 mod overload;
 mod panics;
 mod poison;

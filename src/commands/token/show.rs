@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::commands::CommandError;
+use crate::commands::output::{print, print_json};
 use crate::commands::token::{find, store_away};
 use crate::login::UnixMs;
+use crate::printable::printable;
 use crate::token::{Seen, SeenToken, Tokens};
 use crate::wechat::explained::explain;
 
@@ -15,22 +17,20 @@ pub(super) async fn run(tokens: &Tokens, appid: Option<&str>, as_json: bool) -> 
         None => tokens.apps(),
     };
     if !as_json {
-        print_line(["APP", "SOURCE", "AGE", "LEFT", "FETCHED BY"]);
+        print_line(["APP", "SOURCE", "AGE", "LEFT", "FETCHED BY"])?;
     }
     for app in &apps {
         let seen = tokens.see(app).await.map_err(|away| store_away(&away))?;
-        if as_json { print_json(&seen) } else { print_rows(&seen) }
+        if as_json { print_object(&seen) } else { print_rows(&seen) }?;
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_line([appid, source, age, left, by]: [&str; 5]) {
-    println!("{appid:<20} {source:<10} {age:>8} {left:>8}  {by}");
+fn print_line([appid, source, age, left, by]: [&str; 5]) -> Result<(), CommandError> {
+    print(format_args!("{appid:<20} {source:<10} {age:>8} {left:>8}  {by}"))
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_rows(seen: &Seen) {
+fn print_rows(seen: &Seen) -> Result<(), CommandError> {
     let now = clock::now_ms();
     let seconds = |ms: UnixMs| format!("{} s", ms / 1000);
     let token = seen.token.as_ref();
@@ -44,20 +44,21 @@ fn print_rows(seen: &Seen) {
     };
     let dash = || "-".to_owned();
     let (age, left) = (age.unwrap_or_else(dash), left.unwrap_or_else(dash));
-    print_line([seen.appid.as_str(), seen.source, &age, &left, by]);
+    print_line([seen.appid.as_str(), seen.source, &age, &left, &printable(by)])?;
     if let Some((answer, times)) = &seen.refusal {
         let words = explain(answer.errcode).map_or(answer.errmsg.as_str(), |explanation| explanation.english);
-        println!("  refused {times} times in a row, last with {}: {words}", answer.errcode);
-        println!("  WeChat's words: {}", answer.errmsg);
-        println!("  once that is mended: quicklogin token refresh --app {}", seen.appid);
+        let words = printable(words);
+        print(format_args!("  refused {times} times in a row, last with {}: {words}", answer.errcode))?;
+        print(format_args!("  WeChat's words: {}", printable(&answer.errmsg)))?;
+        print(format_args!("  once that is mended: quicklogin token refresh --app {}", seen.appid))?;
     }
     if let Some(problem) = &seen.problem {
-        println!("  {problem}");
+        print(format_args!("  {}", printable(problem)))?;
     }
+    Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the JSON is what the command is for")]
-fn print_json(seen: &Seen) {
+fn print_object(seen: &Seen) -> Result<(), CommandError> {
     let Seen { appid, source, by_way_of, token, refusal, problem } = seen;
     let mut object = json!({"appid": appid, "source": source, "valid": token.is_some()});
     let mut put = |key: &str, value: Value| object[key] = value;
@@ -71,5 +72,5 @@ fn print_json(seen: &Seen) {
     }
     put("by_way_of", json!(by_way_of));
     put("problem", json!(problem));
-    println!("{object}");
+    print_json(object)
 }
