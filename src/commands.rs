@@ -8,6 +8,7 @@ mod explain;
 mod gateway;
 mod load;
 mod login;
+mod output;
 mod reload;
 mod serve;
 mod simulate;
@@ -16,7 +17,7 @@ mod trusted;
 mod worker;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,7 +30,7 @@ use assemble::Process;
 
 /// Phone-number logins of WeChat mini programs under heavy traffic: RabbitMQ in, WeChat once, Redis out.
 #[derive(Parser)]
-#[command(name = "quicklogin", version, after_help = EXIT_CODES)]
+#[command(name = "quicklogin", version, after_help = EXIT_CODES, max_term_width = output::COLUMNS)]
 pub struct Cli {
     /// Settings in TOML; see `quicklogin config show --default`
     #[arg(long, global = true, value_name = "FILE")]
@@ -77,7 +78,9 @@ enum Command {
     /// Look at dead letters, replay or drop them
     #[command(subcommand)]
     Dead(dead::Action),
-    /// Say what a WeChat errcode means here, in English and Chinese, and who must act
+    /// Say what an errcode of WeChat's, or a reason or advice of a result, means
+    ///
+    /// In English and Chinese: what it means here, when it happens, and who must act.
     Explain(explain::Args),
     /// Look at the settings
     #[command(subcommand)]
@@ -101,6 +104,8 @@ pub struct CommandError {
 #[derive(Debug, Clone, Copy)]
 #[repr(u8)]
 enum Kind {
+    /// Whoever read stdout has gone away.
+    ReaderGone = 0,
     AtRunTime = 1,
     UsageOrSettings = 2,
     UncleanStop = 3,
@@ -109,16 +114,43 @@ enum Kind {
 /// What `--help` says of them.
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  done; of a worker or serve: stopped, by whichever signal, with RabbitMQ told of all that was in hand
+    0  done, or whoever read the output has gone away; of a worker or serve:
+       stopped, by whichever signal, with all that was in hand settled
     1  failed at run time
     2  usage or settings
-    3  a worker or serve stopped while RabbitMQ or Redis was away; what was in hand is delivered again
+    3  a worker or serve stopped while RabbitMQ or Redis was away; what was in
+       hand is delivered again
   101  a bug: it panicked";
 
-/// Runs one command to its end.
-pub fn run(cli: Cli) -> Result<(), CommandError> {
+/// Runs the command that the command line names, and says on stderr why it failed, if it did.
+pub fn main() -> ExitCode {
+    let Ok(_stderr) = telemetry::open_stderr() else {
+        // There is no thread, or no descriptor, to say so with.
+        return ExitCode::from(Kind::AtRunTime as u8);
+    };
+    let ended = match Cli::try_parse() {
+        Ok(cli) => run(cli).and_then(|()| output::failed_before()),
+        // A usage error that stderr does not take is one all the same.
+        Err(usage) if usage.use_stderr() => {
+            let _unwritten = usage.print();
+            return ExitCode::from(Kind::UsageOrSettings as u8);
+        }
+        Err(help) => help.print().and_then(|()| io::stdout().flush()).map_err(output::unwritten),
+    };
+    let Err(failure) = ended else { return ExitCode::SUCCESS };
+    if !failure.is_silent() {
+        telemetry::say_error(&failure.what, failure.hint());
+    }
+    failure.exit_code()
+}
+
+fn run(cli: Cli) -> Result<(), CommandError> {
     let settings = Settings::load(cli.config.as_deref());
     let command = cli.command.unwrap_or(Command::Serve);
+    let serves = matches!(command, Command::Serve | Command::Worker | Command::Gateway | Command::Simulate(_));
+    if serves && settings.is_err() && Settings::wants_json_logs(cli.config.as_deref()) {
+        telemetry::write_only_json();
+    }
     match &command {
         Command::Config(action) => return config::run(action, cli.config.as_deref(), settings),
         Command::Explain(args) => return explain::run(args),
@@ -135,8 +167,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         }
         _ => &settings.log.filter,
     };
-    // Declared before the runtime, and so dropped behind it.
-    let _logs = telemetry::start(filter, settings.log.format).map_err(|bad| {
+    telemetry::start(filter, settings.log.format, serves).map_err(|bad| {
         CommandError::settings(bad.to_string(), "log.filter is like \"info,quicklogin::token=debug\"")
     })?;
     for warning in &settings.warnings {
@@ -175,6 +206,11 @@ pub fn worker_runtime() -> io::Result<Runtime> {
 }
 
 impl CommandError {
+    /// Whoever read stdout has gone away, which ends a command quietly.
+    fn reader_gone() -> Self {
+        Self { what: "whoever read stdout has gone away".into(), hint: None, kind: Kind::ReaderGone }
+    }
+
     fn at_run_time(what: impl Into<String>) -> Self {
         Self { what: what.into(), hint: None, kind: Kind::AtRunTime }
     }
@@ -194,13 +230,19 @@ impl CommandError {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// Whether nothing is said of it.
+    fn is_silent(&self) -> bool {
+        matches!(self.kind, Kind::ReaderGone)
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// 1: failed at run time; 2: usage or settings; 3: stopped, but RabbitMQ or Redis was away.
-    pub fn exit_code(&self) -> ExitCode {
+    /// 0: the reader of stdout has gone away; 1: failed at run time; 2: usage or settings; 3: stopped, but RabbitMQ or
+    /// Redis was away.
+    fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }
 }

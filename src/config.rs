@@ -59,6 +59,15 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Whether logs should be JSON as far as that can be known, if the settings themselves cannot be read.
+    pub fn wants_json_logs(file: Option<&Path>) -> bool {
+        let in_file = || {
+            let file = File::from(file?).format(FileFormat::Toml);
+            Config::builder().add_source(file).build().ok()?.get_string("log.format").ok()
+        };
+        std::env::var("QUICKLOGIN__LOG__FORMAT").ok().or_else(in_file).is_some_and(|format| format == "json")
+    }
+
     fn layered(file: Option<&Path>, mut variables: Variables) -> Result<Self, BadSettings> {
         let mut layers = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         let file = file.map(read_file).transpose()?;

@@ -14,7 +14,7 @@
 //! The modules in reading order, each standing on those before it:
 //!
 //! * nouns: [`secret`], [`login`], [`traceparent`], and helpers, [`machine`], [`clock`], [`backoff`], [`breaker`],
-//!   [`process_name`], [`stop_point`], `fault_log`, `connect_fault` and `fd_limit`;
+//!   [`printable`], [`process_name`], [`stop_point`], `fault_log`, `connect_fault` and `fd_limit`;
 //! * WeChat: [`wechat`], what it answers and what it pushes;
 //! * where logins wait and results are kept: [`queue`] and [`store`], each in RabbitMQ or Redis or in memory, and
 //!   [`backend`], which of both;
@@ -44,6 +44,7 @@ pub mod meters;
 mod mutated;
 pub mod ops;
 pub mod oversight;
+pub mod printable;
 pub mod process_name;
 pub mod queue;
 pub mod secret;

@@ -1,7 +1,11 @@
 //! What is counted: one set of Prometheus metrics for gateway and worker, handed around as a cheap clone.
 
-use std::sync::Arc;
+mod exposition;
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,10 +16,29 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::login::Reason;
+pub use exposition::Exposition;
+
 /// The outcome of nearly each login.
 const SUCCEEDED: &str = "succeeded";
 /// Nearly each answer.
 const PHONE: &str = "phone";
+/// Every kind of answer to an exchange.
+const ANSWERS: [&str; 7] = [PHONE, "refused", "unreachable", "busy", "throttled", "unheard", "unreadable"];
+/// The statuses that a submission is answered with.
+const SUBMIT_STATUSES: [u16; 8] = [202, 400, 409, 413, 415, 422, 429, 503];
+/// Every kind of push, with what may come of it.
+const PUSHES: [(&str, &[&str]); 6] = [
+    ("ticket", &["kept", "outdated", "store_away"]),
+    ("authorized", &["noted"]),
+    ("updateauthorized", &["noted"]),
+    ("unauthorized", &["noted"]),
+    ("other", &["noted"]),
+    ("unread", &["refused", "unreadable"]),
+];
+
+/// Of this process, as its stderr is.
+static LOG_LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// A handle on all metrics of this process; cheap to clone.
 #[derive(Clone)]
@@ -76,6 +99,30 @@ impl Meters {
             added_at_zero(to, "logins", "Logins concluded by this worker, by outcome");
         let answers: Family<AnswerLabel, Counter> =
             added_at_zero(to, "answers", "WeChat's answers to exchanges, by kind");
+        to.register(
+            "log_lines_dropped",
+            "Log lines of this process that stderr did not take in time",
+            LOG_LINES_DROPPED.clone(),
+        );
+        let submitted: Family<SubmitLabel, Counter> =
+            added_at_zero(to, "submitted", "Login requests answered by this gateway, by HTTP status");
+        let pushes: Family<PushLabel, Counter> =
+            added_at_zero(to, "pushes", "WeChat's pushes to this gateway, by kind and outcome");
+        // What is not there before it is first counted escapes each alarm on an increase.
+        for outcome in Reason::ALL.map(Reason::as_str) {
+            drop(logins.get_or_create(&OutcomeLabel { outcome }));
+        }
+        for answer in ANSWERS {
+            drop(answers.get_or_create(&AnswerLabel { answer }));
+        }
+        for status in SUBMIT_STATUSES {
+            drop(submitted.get_or_create(&SubmitLabel { status }));
+        }
+        for (kind, outcomes) in PUSHES {
+            for outcome in outcomes {
+                drop(pushes.get_or_create(&PushLabel { kind, outcome }));
+            }
+        }
         Self(Arc::new(Inner {
             succeeded: logins.get_or_create_owned(&OutcomeLabel { outcome: SUCCEEDED }),
             logins,
@@ -107,7 +154,7 @@ impl Meters {
                 "clock_ahead_seconds",
                 "How far the clock of this machine is ahead of the clock of Redis; negative if it is behind",
             ),
-            submitted: added_at_zero(to, "submitted", "Login requests answered by this gateway, by HTTP status"),
+            submitted,
             polls_waiting: added_at_zero(to, "polls_waiting", "Callers that wait for a result at this gateway"),
             apps_stopped: added_at_zero(
                 to,
@@ -115,7 +162,7 @@ impl Meters {
                 "Apps that this worker does not ask for now: WeChat serves them no calls, or no more",
             ),
             wechat_away: added_at_zero(to, "wechat_away", "1 while WeChat answers nobody, and one login asks for all"),
-            pushes: added_at_zero(to, "pushes", "WeChat's pushes to this gateway, by kind and outcome"),
+            pushes,
             registry,
         }))
     }
@@ -128,6 +175,7 @@ impl Meters {
 
     /// A login has its result; `outcome` is `succeeded` or the reason.
     pub fn concluded(&self, outcome: &'static str) {
+        debug_assert!(outcome == SUCCEEDED || Reason::ALL.iter().any(|reason| reason.as_str() == outcome), "{outcome}");
         match outcome {
             SUCCEEDED => self.0.succeeded.inc(),
             _ => self.0.logins.get_or_create(&OutcomeLabel { outcome }).inc(),
@@ -136,6 +184,7 @@ impl Meters {
 
     /// WeChat answered an exchange, or did not.
     pub fn answered(&self, answer: &'static str, after: Duration) {
+        debug_assert!(ANSWERS.contains(&answer), "{answer} does not start at 0");
         match answer {
             PHONE => self.0.phones.inc(),
             _ => self.0.answers.get_or_create(&AnswerLabel { answer }).inc(),
@@ -186,6 +235,7 @@ impl Meters {
 
     /// The gateway answered a submission with this HTTP status.
     pub fn submitted(&self, status: u16) {
+        debug_assert!(SUBMIT_STATUSES.contains(&status), "{status} does not start at 0");
         self.0.submitted.get_or_create(&SubmitLabel { status }).inc();
     }
 
@@ -206,15 +256,29 @@ impl Meters {
 
     /// The gateway dealt with a push of WeChat's, or with what claimed to be one.
     pub fn pushed(&self, kind: &'static str, outcome: &'static str) {
+        debug_assert!(
+            PUSHES.iter().any(|(known, outcomes)| *known == kind && outcomes.contains(&outcome)),
+            "{kind}, {outcome} does not start at 0"
+        );
         self.0.pushes.get_or_create(&PushLabel { kind, outcome }).inc();
     }
 
-    /// All of it in the OpenMetrics text format.
+    /// All of it in Prometheus' text format.
     pub fn render(&self) -> String {
-        let mut text = String::new();
-        encode(&mut text, &self.0.registry).expect("writing to a string does not fail");
-        text
+        self.render_as(Exposition::Text)
     }
+
+    /// All of it in this format.
+    pub fn render_as(&self, exposition: Exposition) -> String {
+        let mut open_metrics = String::new();
+        encode(&mut open_metrics, &self.0.registry).expect("writing to a string does not fail");
+        exposition.from_open_metrics(open_metrics)
+    }
+}
+
+/// Log lines of this process were dropped.
+pub fn log_lines_dropped(lines: u64) {
+    LOG_LINES_DROPPED.inc_by(lines);
 }
 
 /// A metric that the registry shows from now on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::http;
-use crate::meters::Meters;
+use crate::meters::{Exposition, Meters};
 use crate::queue::Queue;
 use crate::store::{Store, StoreAway, Uses};
 
@@ -59,7 +59,7 @@ pub fn routes(readiness: Readiness, meters: Meters) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(move || ready(Arc::clone(&readiness))))
-        .route("/metrics", get(async move || metrics(&meters)))
+        .route("/metrics", get(async move |headers: HeaderMap| metrics(&meters, &headers)))
 }
 
 async fn ready(readiness: Arc<Readiness>) -> Response {
@@ -68,9 +68,12 @@ async fn ready(readiness: Arc<Readiness>) -> Response {
     (status, axum::Json(ReadyBody { ready: missing.is_empty(), missing, detail })).into_response()
 }
 
-fn metrics(meters: &Meters) -> Response {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], meters.render()).into_response()
+/// In the format that the scraper prefers; axum answers HEAD with the same head.
+fn metrics(meters: &Meters, headers: &HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let exposition = Exposition::preferred(accept);
+    let headers = [(header::CONTENT_TYPE, exposition.content_type()), (header::VARY, "accept")];
+    (headers, meters.render_as(exposition)).into_response()
 }
 
 impl Readiness {

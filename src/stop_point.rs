@@ -54,7 +54,7 @@ mod armed {
 
     pub(super) fn act(here: StopPoint) {
         if STOP.as_ref().is_some_and(|armed| armed.goes_off(here)) {
-            eprintln!("stopped at {here:?}");
+            say(here);
             stop();
         }
         if PANIC.as_ref().is_some_and(|armed| armed.goes_off(here)) {
@@ -75,6 +75,12 @@ mod armed {
             let is_meant = self.step == format!("{here:?}");
             is_meant && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) == Ok(1)
         }
+    }
+
+    /// Written at once: nothing else runs once the process has stopped.
+    #[expect(clippy::print_stderr, reason = "it is a test that reads it")]
+    fn say(here: StopPoint) {
+        eprintln!("stopped at {here:?}");
     }
 
     /// Returns when the process is woken.

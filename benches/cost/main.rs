@@ -5,7 +5,7 @@
 //! `drain`, `steady`, `start` and `expired` the measurements, `scale` another, `processes` what the kernel tells of them,
 //! `report` what is printed.
 
-#![expect(clippy::print_stdout, reason = "figures on stdout are what a benchmark is for")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what a benchmark is for")]
 
 mod bare;
 mod contestant;

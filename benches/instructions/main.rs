@@ -39,7 +39,8 @@ fn main() {
 
     // As the binary begins.
     let settings = Settings::load(None).expect("the defaults are good");
-    let _logs = telemetry::start(&settings.log.filter, settings.log.format).expect("the default filter is good");
+    let _stderr = telemetry::open_stderr().expect("a thread");
+    telemetry::start(&settings.log.filter, settings.log.format, true).expect("the default filter is good");
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("there is none before it");
     let runtime = commands::worker_runtime().expect("a runtime");
 

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::commands::assemble::no_app;
+use crate::commands::output::print;
 use crate::config::{BadSettings, DEFAULTS, Settings};
 
 #[derive(Subcommand)]
@@ -21,17 +22,13 @@ pub(super) enum Action {
     },
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) fn run(
     action: &Action,
     file: Option<&Path>,
     settings: Result<Settings, BadSettings>,
 ) -> Result<(), CommandError> {
     match action {
-        Action::Show { .. } => {
-            print!("{DEFAULTS}");
-            Ok(())
-        }
+        Action::Show { .. } => print(DEFAULTS.trim_end_matches('\n')),
         Action::Check => {
             let settings = settings?;
             settings.check_gateway()?;
@@ -42,10 +39,9 @@ pub(super) fn run(
             };
             let (apps, who) = (settings.appids().len(), who_can_start(&settings)?);
             for caution in settings.cautions(file)? {
-                eprintln!("warning: {caution}");
+                say(format_args!("warning: {caution}"));
             }
-            println!("ok: {backend}; {apps} app{}{who}", if apps == 1 { "" } else { "s" });
-            Ok(())
+            print(format_args!("ok: {backend}; {apps} app{}{who}", if apps == 1 { "" } else { "s" }))
         }
     }
 }

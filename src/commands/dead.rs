@@ -12,14 +12,15 @@ mod redact;
 mod show;
 
 use std::fmt;
-use std::io::Write;
 
 use clap::Subcommand;
 
 use crate::backend::Backend;
 use crate::commands::CommandError;
 use crate::commands::assemble::Process;
+use crate::commands::output::print_or_fail_at_end;
 use crate::queue::{DeadFault, DeadLetters, RabbitQueue};
+use crate::telemetry::say;
 use entry::Entry;
 
 #[derive(Subcommand)]
@@ -91,10 +92,10 @@ impl Reader {
     fn tell_unread(&self, hint: &str) {
         let unread = self.letters.unread();
         if unread > 0 {
-            eprintln!("{unread} more were not looked at{hint}");
+            say(format_args!("{unread} more were not looked at{hint}"));
         }
         if !self.letters.keeps_order() {
-            eprintln!("they are so many that the others may be behind them now: numbers change");
+            say(format_args!("they are so many that the others may be behind them now: numbers change"));
         }
     }
 }
@@ -113,5 +114,5 @@ impl From<DeadFault> for CommandError {
 
 /// To stdout. Nobody reads any more? The letters are to be dealt with all the same.
 fn print(line: impl fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    print_or_fail_at_end(line);
 }

@@ -83,9 +83,9 @@ async fn show(process: &Process, opened: &Opened, json: bool, on_fleet: bool) ->
     let (simulator, url) = start_line(process, opened).await?;
     let line = Line::new(url, simulator.clone(), opened.queue.clone());
     line.wait_until_ready().await?;
-    let mut table = table::Table::begin(json, on_fleet);
+    let mut table = table::Table::begin(json, on_fleet)?;
     for case in Case::one_after_another() {
-        table.row(&line.walk(case).await);
+        table.row(&line.walk(case).await)?;
     }
     let (concluded, mut rows) = mpsc::channel::<Shown>(64);
     for case in Case::all_at_once() {
@@ -95,7 +95,7 @@ async fn show(process: &Process, opened: &Opened, json: bool, on_fleet: bool) ->
     }
     drop(concluded);
     while let Some(row) = rows.recv().await {
-        table.row(&row);
+        table.row(&row)?;
     }
     table.end(&simulator.asked_without_codes())
 }

@@ -1,25 +1,90 @@
-//! `explain ERRCODE`: what WeChat means by it here, and who must act.
+//! `explain WORD`: what an errcode of WeChat's, or a reason or advice of a result, means here, and who must act.
+
+mod words;
+
+use std::borrow::Cow;
 
 use crate::commands::CommandError;
+use crate::commands::output::{print, print_json, wrapped};
+use crate::printable::printable;
 use crate::wechat::errcode::{self, PhoneErrcode};
 use crate::wechat::explained::explain;
+use words::Word;
 
 /// Clearing quotas, and the codes of a merchant's first authorisation: explained, since operators meet them elsewhere.
 const NEVER_MET: [i64; 3] = [48006, 61009, 61010];
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// WeChat's errcode, such as 40029
-    #[arg(allow_negative_numbers = true)]
-    errcode: i64,
+    /// WeChat's errcode, such as 40029, or a reason or advice of a result, such as in_doubt
+    #[arg(value_name = "ERRCODE|REASON|ADVICE", allow_negative_numbers = true)]
+    word: String,
     /// One JSON object
     #[arg(long)]
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "the explanation is what the command is for")]
 pub(super) fn run(args: &Args) -> Result<(), CommandError> {
-    let Args { errcode, json } = *args;
+    if let Ok(errcode) = args.word.trim().parse() {
+        return explain_errcode(errcode, args.json);
+    }
+    match Word::read(&args.word) {
+        Some(word) => explain_word(word, args.json),
+        None => Err(unknown(&args.word)),
+    }
+}
+
+fn unknown(text: &str) -> CommandError {
+    let what = format!("{} is no errcode, reason or advice", printable(text));
+    let near = Word::near(text);
+    let hint = if near.is_empty() {
+        let all: Vec<_> = Word::all().map(Word::as_str).collect();
+        format!("an errcode such as 40029, or one of {}", all.join(", "))
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    CommandError::settings(what, hint)
+}
+
+fn explain_word(word: Word, json: bool) -> Result<(), CommandError> {
+    let (name, explanation) = (word.as_str(), word.explanation());
+    let words::Explanation { meaning, when, caller, operator } = explanation;
+    let related = match word {
+        Word::Reason(_) => ("advice", word.advices()),
+        Word::Advice(_) => ("reasons", word.reasons()),
+    };
+    if json {
+        let mut object = serde_json::json!({
+            "word": name, "kind": word.kind(),
+            "meaning": meaning.english, "meaning_zh": meaning.chinese,
+            "when": when.english, "when_zh": when.chinese,
+            "caller": caller.english, "caller_zh": caller.chinese,
+            "operator": operator.english, "operator_zh": operator.chinese,
+        });
+        object[related.0] = related.1.into();
+        return print_json(object);
+    }
+    let related_names = related.1.join(", ");
+    let (related_english, related_chinese) = match word {
+        Word::Reason(_) => ("  advice: ", "  建议（advice）："),
+        Word::Advice(_) => ("  reasons: ", "  原因（reason）："),
+    };
+    let paragraphs = [
+        (format!("{name}: "), meaning.english),
+        ("  when: ".into(), when.english),
+        (related_english.into(), related_names.as_str()),
+        ("  the caller: ".into(), caller.english),
+        ("  the operator: ".into(), operator.english),
+        (format!("{name}："), meaning.chinese),
+        ("  何时出现：".into(), when.chinese),
+        (related_chinese.into(), related_names.as_str()),
+        ("  调用方：".into(), caller.chinese),
+        ("  运维：".into(), operator.chinese),
+    ];
+    print_paragraphs(paragraphs.into_iter().map(|(first, text)| (Cow::Owned(first), text)))
+}
+
+fn explain_errcode(errcode: i64, json: bool) -> Result<(), CommandError> {
     let told_as = told_as(errcode);
     let Some(explanation) = explain(errcode) else {
         let what = format!("errcode {errcode} is not known here; a login that meets it is told {told_as}");
@@ -27,19 +92,25 @@ pub(super) fn run(args: &Args) -> Result<(), CommandError> {
     };
     let (who, who_chinese) = explanation.who.in_words();
     if json {
-        let object = serde_json::json!({
+        return print_json(serde_json::json!({
             "errcode": errcode, "told_as": told_as, "meaning": explanation.english, "meaning_zh": explanation.chinese,
             "who": who, "who_zh": who_chinese,
-        });
-        println!("{object}");
-    } else {
-        println!("{errcode}: {}", explanation.english);
-        println!("  who must act: {who}");
-        println!("  a login is told: {told_as}");
-        println!("{errcode}：{}", explanation.chinese);
-        println!("  由谁处理：{who_chinese}");
+        }));
     }
-    Ok(())
+    print_paragraphs([
+        (format!("{errcode}: ").into(), explanation.english),
+        ("  who must act: ".into(), who),
+        ("  a login is told: ".into(), told_as),
+        (format!("{errcode}：").into(), explanation.chinese),
+        ("  由谁处理：".into(), who_chinese),
+    ])
+}
+
+/// Each begins with its name and is wrapped.
+fn print_paragraphs<'a>(
+    paragraphs: impl IntoIterator<Item = (Cow<'static, str>, &'a str)>,
+) -> Result<(), CommandError> {
+    paragraphs.into_iter().try_for_each(|(first, text)| print(wrapped(text, &first, "    ")))
 }
 
 /// The reason that a login ends with, if it ends with this errcode.

@@ -26,6 +26,7 @@ use tokio::runtime::Builder;
 use crate::commands::CommandError;
 use crate::commands::assemble::Process;
 use crate::shutdown::Shutdown;
+use crate::telemetry::say;
 pub(super) use args::Args;
 use args::{Goal, Plan};
 use line::Line;
@@ -52,11 +53,11 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandErro
 async fn put_on(line: Line, plan: Plan, signals: Shutdown) -> Result<(), CommandError> {
     let through = plan.through;
     let load = Arc::new(Load::new(line, &plan, signals.stop).await?);
-    eprintln!("quicklogin load: through the {through}, codes from the simulator at {}", load.button.url());
+    say(format_args!("quicklogin load: through the {through}, codes from the simulator at {}", load.button.url()));
     match plan.goal {
         Goal::Hold { duration } => {
             let finished = load.run(plan.rate, duration, Some(Table::begin())).await?;
-            summary::tell(&finished, through, plan.json);
+            summary::tell(&finished, through, plan.json)?;
             summary::check(&finished)
         }
         Goal::FindMax { p99, step } => {

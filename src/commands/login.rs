@@ -1,5 +1,6 @@
 //! `login CODE`: one code through the line, and its result.
 
+use std::io::{self, IsTerminal, Read};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -7,17 +8,25 @@ use tokio::time::{Instant, sleep};
 use crate::clock;
 use crate::commands::CommandError;
 use crate::commands::assemble::{Opened, Process};
+use crate::commands::output::{print, print_json};
 use crate::login::{
     Advice, AppId, BadName, Code, LoginRequest, LoginResult, OpenId, Outcome, RequestId, UnreadableResult,
 };
+use crate::printable::printable;
+use crate::telemetry::say;
 use crate::traceparent::Traceparent;
 
+/// No more is read from standard input, in bytes; a code has 512 at most.
+const MAX_INPUT: u64 = 4096;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The code that the phone-number button gave
-    code: String,
+    /// The code that the phone-number button gave; read from standard input if it is left out or `-`
+    ///
+    /// Prefer standard input: what is on the command line is visible to every user of this machine, in `ps`, and stays in
+    /// the shell's history.
+    code: Option<String>,
     /// Which app it came from; needed where more than one is configured
     #[arg(long)]
     appid: Option<String>,
@@ -33,7 +42,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandError> {
-    let request = args.request()?;
+    let request = args.request(&args.code()?)?;
     let backend = process.settings.backend()?;
     let alone = backend.is_embedded();
     let opened = process.open(backend)?;
@@ -53,17 +62,37 @@ pub(super) async fn run(process: &Process, args: Args) -> Result<(), CommandErro
         CommandError::at_run_time(format!("no result of {} after {} s", request.request_id, args.wait))
             .with_hint("is a worker running? The result may still come; it is kept under this id")
     })?;
-    print(process, &json, args.json)
+    print_result(process, &json, args.json)
 }
 
 impl Args {
-    fn request(&self) -> Result<LoginRequest, CommandError> {
+    /// From the command line, else from standard input: all of it, or one line of a terminal.
+    fn code(&self) -> Result<String, CommandError> {
+        match self.code.as_deref() {
+            None | Some("-") => {}
+            Some(code) => return Ok(code.to_owned()),
+        }
+        let unread = |error: io::Error| CommandError::at_run_time(format!("standard input cannot be read: {error}"));
+        let mut input = Vec::new();
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            say(format_args!("quicklogin login: the code, then Enter:"));
+            let mut line = stdin.lock().take(MAX_INPUT);
+            io::BufRead::read_until(&mut line, b'\n', &mut input).map_err(unread)?;
+        } else {
+            stdin.lock().take(MAX_INPUT).read_to_end(&mut input).map_err(unread)?;
+        }
+        // One that is too long, or no text, is no code either.
+        Ok(String::from_utf8_lossy(&input).trim().to_owned())
+    }
+
+    fn request(&self, code: &str) -> Result<LoginRequest, CommandError> {
         let bad =
             |name: &'static str| move |rule: BadName| CommandError::settings(format!("{name} {rule}"), "see --help");
         Ok(LoginRequest {
             request_id: RequestId::generate(),
             appid: self.appid.as_deref().map(AppId::try_from).transpose().map_err(bad("--appid"))?,
-            code: Code::try_from(self.code.as_str()).map_err(bad("CODE"))?,
+            code: Code::try_from(code).map_err(bad("CODE"))?,
             openid: self.openid.as_deref().map(OpenId::try_from).transpose().map_err(bad("--openid"))?,
             issued_at: Some(clock::now_ms()),
             deadline: Some(clock::now_ms().saturating_add(self.wait.saturating_mul(1000))),
@@ -92,10 +121,9 @@ async fn wait(opened: &Opened, request_id: &RequestId, at_most: Duration) -> Opt
     None
 }
 
-#[expect(clippy::print_stdout, reason = "the result is what the command is for")]
-fn print(process: &Process, json: &[u8], as_json: bool) -> Result<(), CommandError> {
+fn print_result(process: &Process, json: &[u8], as_json: bool) -> Result<(), CommandError> {
     if as_json {
-        println!("{}", String::from_utf8_lossy(json));
+        print_json(String::from_utf8_lossy(json).trim_end())?;
     }
     let result = match LoginResult::from_json(json, process.settings.sealing()?.as_deref()) {
         // Whoever reads the JSON has the key.
@@ -104,10 +132,11 @@ fn print(process: &Process, json: &[u8], as_json: bool) -> Result<(), CommandErr
     };
     match result.outcome {
         Outcome::Succeeded(phone) => {
-            if !as_json {
-                println!("{}", phone.phone_number);
+            if as_json {
+                Ok(())
+            } else {
+                print(printable(&phone.phone_number))
             }
-            Ok(())
         }
         Outcome::Failed(failure) => {
             let said = failure.answer.map(|answer| format!(" (WeChat said {}: {})", answer.errcode, answer.errmsg));

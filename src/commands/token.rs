@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::clock;
 use crate::commands::CommandError;
 use crate::commands::assemble::Process;
+use crate::commands::output::print;
 use crate::config::PlatformEntry;
 use crate::login::AppId;
 use crate::secret::Secret;
@@ -99,7 +100,6 @@ impl Fleet {
         Ok(Self { store, client, tokens })
     }
 
-    #[expect(clippy::print_stdout, reason = "what became of it is what the command is for")]
     async fn refresh(&self, appid: &str, force: bool) -> Result<(), CommandError> {
         let app = find(&self.tokens, appid)?;
         if force && !matches!(app.source(), Source::Stable { .. }) {
@@ -112,14 +112,14 @@ impl Fleet {
         match seen.token.and_then(|token| token.expires_at) {
             Some(expires_at) => {
                 let left_s = expires_at.saturating_sub(clock::now_ms()) / 1000;
-                println!("{appid}: refreshed, and shared with the fleet; {left_s} s left");
+                print(format_args!("{appid}: refreshed, and shared with the fleet; {left_s} s left"))
             }
-            None => println!("{appid}: the token that its owner shows was read; it is the owner's to refresh"),
+            None => {
+                print(format_args!("{appid}: the token that its owner shows was read; it is the owner's to refresh"))
+            }
         }
-        Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "what became of it is what the command is for")]
     async fn keep_ticket(
         &self,
         process: &Process,
@@ -130,13 +130,13 @@ impl Fleet {
         let ticket = read_ticket(file)?;
         let now_s = clock::now_ms() / 1000;
         match self.store.keep_ticket(platform, &ticket, now_s).await.map_err(|away| store_away(&away))? {
-            true => println!("{platform}: the ticket is kept for 12 hours, or until WeChat pushes a newer one"),
-            false => println!("{platform}: the ticket that is there was made later, and stays"),
+            true => {
+                print(format_args!("{platform}: the ticket is kept for 12 hours, or until WeChat pushes a newer one"))
+            }
+            false => print(format_args!("{platform}: the ticket that is there was made later, and stays")),
         }
-        Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "what became of it is what the command is for")]
     async fn start_push(&self, process: &Process, platform: Option<&str>) -> Result<(), CommandError> {
         let platform = find_platform(process, platform)?;
         let secret = platform.read_secret()?;
@@ -147,10 +147,9 @@ impl Fleet {
                 .with_hint("can this machine reach wechat.base_url? Asking once more does no harm")
         };
         match said.map_err(unanswered)? {
-            None => println!("{platform}: WeChat pushes a ticket now, and every ten minutes"),
-            Some(refusal) => return Err(refused(platform.as_str(), refusal.errcode, &refusal.errmsg)),
+            None => print(format_args!("{platform}: WeChat pushes a ticket now, and every ten minutes")),
+            Some(refusal) => Err(refused(platform.as_str(), refusal.errcode, &refusal.errmsg)),
         }
-        Ok(())
     }
 }
 

@@ -93,6 +93,9 @@ pub enum Advice {
 }
 
 impl Advice {
+    /// Every advice, in the contract's order.
+    pub const ALL: [Self; 4] = [Self::NewCode, Self::TryLater, Self::FixRequest, Self::FixSetup];
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -113,7 +116,7 @@ mod tests {
         for reason in Reason::ALL {
             assert_eq!(serde_json::json!(reason), reason.as_str());
         }
-        for advice in [Advice::NewCode, Advice::TryLater, Advice::FixRequest, Advice::FixSetup] {
+        for advice in Advice::ALL {
             assert_eq!(serde_json::json!(advice), advice.as_str());
         }
     }

@@ -1,14 +1,15 @@
 //! A log line as JSON, byte for byte as tracing-subscriber's own formatter writes it with its fields flattened, without
-//! going through serde for each.
+//! going through serde for each, and except that format characters and DEL to U+009F are escaped too.
 
 use std::fmt::{self, Debug, Write};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Json as TheirJson, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::printable::is_harmful;
 use crate::telemetry::buffer;
 use crate::telemetry::stamp::Stamp;
 
@@ -28,11 +29,32 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        if ctx.event_scope().is_some() {
-            return self.0.format_event(ctx, writer, event);
+        if ctx.event_scope().is_none() {
+            return buffer::write_by(&mut writer, |line| write_object(line, event));
         }
-        buffer::write_by(&mut writer, |line| write_object(line, event))
+        let mut theirs = String::new();
+        self.0.format_event(ctx, Writer::new(&mut theirs), event)?;
+        // Outside of its texts JSON is ASCII without these.
+        theirs.trim_end_matches('\n').chars().try_for_each(|letter| match is_harmful(letter) {
+            true => write_as_utf16(&mut writer, letter),
+            false => writer.write_char(letter),
+        })?;
+        writer.write_char('\n')
     }
+}
+
+/// A line that is no event: what happened, and what to do about it.
+pub(super) fn write_line(line: &mut String, level: Level, what: fmt::Arguments<'_>, hint: Option<&str>) -> fmt::Result {
+    line.push_str(r#"{"timestamp":""#);
+    Stamp.write(line)?;
+    line.extend([r#"","level":""#, level.as_str(), r#"","message":""#]);
+    Escaped(line).write_fmt(what)?;
+    if let Some(hint) = hint {
+        line.push_str(r#"","hint":""#);
+        Escaped(line).write_str(hint)?;
+    }
+    line.push_str("\",\"target\":\"quicklogin\"}\n");
+    Ok(())
 }
 
 fn write_object(line: &mut String, event: &Event<'_>) -> fmt::Result {
@@ -108,7 +130,7 @@ struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             self.0.push_str(text);
             return Ok(());
         }
@@ -120,8 +142,12 @@ impl Write for Escaped<'_> {
             '\n' => self.0.write_str("\\n"),
             '\x0c' => self.0.write_str("\\f"),
             '\r' => self.0.write_str("\\r"),
-            '\0'..' ' => write!(self.0, "\\u{:04x}", letter as u32),
+            _ if is_harmful(letter) => write_as_utf16(self.0, letter),
             _ => self.0.write_char(letter),
         })
     }
+}
+
+fn write_as_utf16(to: &mut impl Write, letter: char) -> fmt::Result {
+    letter.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(to, "\\u{unit:04x}"))
 }

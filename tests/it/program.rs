@@ -87,6 +87,8 @@ fn mistakes_in_the_settings_end_with_2_and_a_hint() {
         ("", &["worker"], "needs a fleet"),
         ("", &["gateway"], "needs a fleet"),
         ("", &["login", "a b"], "CODE must be"),
+        ("", &["login"], "CODE must be"),
+        ("", &["login", "-"], "CODE must be"),
         ("", &["login", "e31968a7"], "no app is configured"),
         (
             "rabbitmq.url = \"amqp://127.0.0.1:1\"\nredis.url = \"redis://127.0.0.1:1\"",
@@ -431,6 +433,11 @@ async fn login_prints_the_number_or_says_why_not() {
     let code = minted["code"].as_str().expect("a code");
     let ended = site.run(&["login", code]);
     assert_eq!((ended.code, ended.stdout.trim()), (Some(0), minted["phoneNumber"].as_str().expect("a number")));
+    for arguments in [&["login"][..], &["login", "-"]] {
+        let minted = post(&format!("{}/sim/codes", servers.simulator_url()), &json!({})).await;
+        let printed = site.output_of(arguments, &format!("  {}\r\n", minted["code"].as_str().expect("a code")));
+        assert_eq!(printed.trim(), minted["phoneNumber"], "{arguments:?}");
+    }
     let again = site.run(&["login", code]);
     assert_eq!((again.code, again.stdout.as_str()), (Some(1), ""));
     assert!(again.stderr.contains("invalid_code (WeChat said 40029") && again.stderr.contains("hint: ask the user"));

@@ -31,7 +31,7 @@ pub(super) async fn run(mut reader: Reader, args: Args) -> Result<(), CommandErr
         }
     }
     if listed == 0 && args.limit > 0 && !args.json {
-        eprintln!("{}", reader.none(&args.filters));
+        say(reader.none(&args.filters));
     }
     reader.tell_unread("; --limit is how many are listed");
     reader.close().await

@@ -9,6 +9,7 @@ use crate::commands::assemble::Process;
 use crate::commands::dead::entry::{Entry, Refusal};
 use crate::commands::dead::filters::Filters;
 use crate::commands::dead::{Reader, print};
+use crate::telemetry::say;
 
 #[derive(clap::Args)]
 pub(in crate::commands) struct Args {
@@ -51,7 +52,7 @@ pub(super) async fn run(process: &Process, verb: Verb, args: Args) -> Result<(),
     let mut tally = Tally::default();
     let walked = walk(&mut reader, verb, &args, &mut tally).await;
     let left = reader.letters.left();
-    eprintln!("{}", tally.summary(verb, args.dry_run, left));
+    say(format_args!("{}", tally.summary(verb, args.dry_run, left)));
     match walked {
         Ok(()) => {
             reader.tell_unread("");

@@ -1,11 +1,17 @@
-//! The demo's table: a line for each login as it concludes, then a summary.
+//! The demo's table: two lines for each login as it concludes, then a summary; 80 columns wide.
 
-use std::io::IsTerminal;
+use std::io;
 
 use crate::commands::CommandError;
 use crate::commands::demo::cases::{Ending, Shown};
+use crate::commands::output::{print, print_json, wrapped};
 use crate::login::Outcome;
+use crate::printable::printable;
 use crate::simulator::Asked;
+use crate::telemetry::has_colours;
+
+/// As wide as what marks a row.
+const INDENT: &str = "     ";
 
 pub(super) struct Table {
     json: bool,
@@ -15,19 +21,18 @@ pub(super) struct Table {
     wrong: usize,
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 impl Table {
-    pub(super) fn begin(json: bool, on_fleet: bool) -> Self {
-        let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    pub(super) fn begin(json: bool, on_fleet: bool) -> Result<Self, CommandError> {
         if !json {
             let backend = if on_fleet { "RabbitMQ and Redis" } else { "this process alone (no RabbitMQ, no Redis)" };
-            println!("Logins of every kind, from HTTP to the result, on {backend}. WeChat is a simulator.\n");
-            println!("     {:<40} {:<18} {:>5} {:>9}   what came of it", "login", "outcome", "asked", "took");
+            let what = format!("Logins of every kind, from HTTP to the result, on {backend}. WeChat is a simulator.");
+            print(format_args!("{}\n", wrapped(&what, "", "")))?;
+            print(columns(INDENT, "login, and what came of it", "outcome", "asked", "took"))?;
         }
-        Self { json, colours, shown: 0, succeeded: 0, wrong: 0 }
+        Ok(Self { json, colours: has_colours(&io::stdout()), shown: 0, succeeded: 0, wrong: 0 })
     }
 
-    pub(super) fn row(&mut self, shown: &Shown) {
+    pub(super) fn row(&mut self, shown: &Shown) -> Result<(), CommandError> {
         let Shown { title, ending, took, as_expected } = shown;
         self.shown += 1;
         self.wrong += usize::from(!as_expected);
@@ -35,17 +40,18 @@ impl Table {
         let (outcome, asked, what) = describe(ending);
         self.succeeded += usize::from(outcome == "succeeded");
         if self.json {
-            let row = serde_json::json!({
-                "login": title, "outcome": outcome, "attempts": asked, "took_ms": took_ms.round(), "as_expected": as_expected, "detail": what,
-            });
-            return println!("{row}");
+            return print_json(serde_json::json!({
+                "login": title, "outcome": outcome, "attempts": asked, "took_ms": took_ms.round(),
+                "as_expected": as_expected, "detail": what,
+            }));
         }
         let mark = match (as_expected, outcome == "succeeded") {
             (false, _) => self.paint("31", "WRONG"),
             (true, true) => self.paint("32", "  ok "),
             (true, false) => self.paint("33", "  -- "),
         };
-        println!("{mark}{title:<40} {outcome:<18} {asked:>5} {took_ms:>6.0} ms   {what}");
+        print(columns(&mark, title, outcome, &asked.to_string(), &format!("{took_ms:.0} ms")))?;
+        print(wrapped(&printable(&what), INDENT, INDENT))
     }
 
     /// The summary; an error when a login ended otherwise than it should.
@@ -54,17 +60,16 @@ impl Table {
         let refused = shown - succeeded;
         let (calls, codes, tokens) = (asked.phone.calls, asked.distinct_codes, asked.stable_token.calls);
         if self.json {
-            println!(
-                "{}",
-                serde_json::json!({
-                    "logins": shown, "succeeded": succeeded, "failed": refused, "not_as_expected": wrong,
-                    "wechat_asked": calls, "codes": codes, "token_calls": tokens,
-                })
-            );
+            print_json(serde_json::json!({
+                "logins": shown, "succeeded": succeeded, "failed": refused, "not_as_expected": wrong,
+                "wechat_asked": calls, "codes": codes, "token_calls": tokens,
+            }))?;
         } else {
-            println!(
-                "\n{shown} logins: {succeeded} phone numbers, {refused} told why not and what to do. WeChat was asked {calls} times for {codes} codes; the token was fetched {tokens} times."
+            let what = format!(
+                "{shown} logins: {succeeded} phone numbers, {refused} told why not and what to do. WeChat was asked \
+                 {calls} times for {codes} codes; the token was fetched {tokens} times."
             );
+            print(format_args!("\n{}", wrapped(&what, "", "")))?;
         }
         if wrong > 0 {
             return Err(CommandError::at_run_time(format!(
@@ -77,6 +82,10 @@ impl Table {
     fn paint(&self, colour: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+fn columns(mark: &str, login: &str, outcome: &str, asked: &str, took: &str) -> String {
+    format!("{mark}{login:<38} {outcome:<17} {asked:>5} {took:>9}")
 }
 
 /// Outcome, how often WeChat was asked, and the rest in words.

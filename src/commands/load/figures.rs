@@ -23,9 +23,13 @@ pub(super) fn json(latencies: &Latencies) -> Value {
     Value::Object(all)
 }
 
-/// One latency; a dash where there is none.
+/// One latency; a dash if there is none. At most seven columns, up to a quarter of an hour.
 pub(super) fn cell(ms: Option<f64>) -> String {
-    ms.map_or_else(|| "-".into(), |ms| format!("{ms:.1}"))
+    match ms {
+        Some(ms) if ms >= 10_000.0 => format!("{ms:.0}"),
+        Some(ms) => format!("{ms:.1}"),
+        None => "-".into(),
+    }
 }
 
 /// Names and counts: `throttled 3, unanswered 1`.

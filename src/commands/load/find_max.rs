@@ -15,7 +15,12 @@ use crate::commands::load::args::Through;
 use crate::commands::load::figures;
 use crate::commands::load::stretch::{Finished, Load};
 use crate::commands::load::summary::{self, LATE_MOST};
+use crate::commands::output::{print, print_json, wrapped};
+use crate::telemetry::say;
 use search::{Limit, Search, Shown};
+
+/// Before what belongs to the line above.
+const INDENT: &str = "           ";
 
 /// What is looked for.
 #[derive(Clone, Copy)]
@@ -39,7 +44,10 @@ pub(super) async fn run(load: &Arc<Load>, wanted: Wanted, through: Through, json
         }
         summary::check_worth(&finished)?;
         let shown = judge(&finished, wanted.p99);
-        tell(&line(&finished, shown), json);
+        if steps.is_empty() {
+            tell(&columns(["a second", "p50 ms", "p99 ms", "p99.9", "late p99", "result"]), json)?;
+        }
+        tell(&line(&finished, shown), json)?;
         let mut step = finished.to_json();
         step["shown"] = shown.as_str().into();
         steps.push(step);
@@ -66,26 +74,31 @@ fn judge(finished: &Finished, p99: Duration) -> Shown {
 
 fn line(finished: &Finished, shown: Shown) -> String {
     let account = &finished.account;
-    let row = format!(
-        "{:>7} a second   p50 {:>7}  p99 {:>7}  p99.9 {:>7} ms   sender p99 {:>5} ms late   {}   {}",
-        finished.schedule.rate,
-        figures::cell(account.latency.ms_at(0.5)),
-        figures::cell(account.latency.ms_at(0.99)),
-        figures::cell(account.latency.ms_at(0.999)),
-        figures::cell(account.late.ms_at(0.99)),
-        shown.as_str().replace('_', " "),
-        figures::counts(account.troubles()),
-    );
-    row.trim_end().to_owned()
+    let row = columns([
+        &finished.schedule.rate.to_string(),
+        &figures::cell(account.latency.ms_at(0.5)),
+        &figures::cell(account.latency.ms_at(0.99)),
+        &figures::cell(account.latency.ms_at(0.999)),
+        &figures::cell(account.late.ms_at(0.99)),
+        &shown.as_str().replace('_', " "),
+    ]);
+    let troubles = figures::counts(account.troubles());
+    if troubles.is_empty() { row } else { format!("{row}\n{}", wrapped(&troubles, INDENT, INDENT)) }
+}
+
+fn columns([rate, p50, p99, p99_9, late, shown]: [&str; 6]) -> String {
+    format!("{rate:>8} {p50:>8} {p99:>8} {p99_9:>8} {late:>8}  {shown}")
 }
 
 /// A step, as soon as it is over: on stdout, unless that is for one JSON object.
-#[expect(clippy::print_stdout, reason = "the steps are what the command is for")]
-fn tell(step: &str, json: bool) {
-    if json { eprintln!("{step}") } else { println!("{step}") }
+fn tell(step: &str, json: bool) -> Result<(), CommandError> {
+    if !json {
+        return print(step);
+    }
+    step.lines().for_each(|line| say(format_args!("{line}")));
+    Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the rate is what the command is for")]
 fn end(
     search: &Search,
     wanted: Wanted,
@@ -100,7 +113,7 @@ fn end(
         let whole = json!({
             "through": through.to_string(), "p99_ms": p99_ms, "rate": search.kept, "limit": limit.as_str(), "steps": steps,
         });
-        println!("{whole}");
+        print_json(whole)?;
     }
     let Some(rate) = search.kept else {
         let what = format!("no rate that was tried keeps a p99 of {p99_ms} ms with every login succeeding");
@@ -108,7 +121,9 @@ fn end(
     };
     if !json {
         let told = limit.told();
-        println!("\n{rate} logins a second through the {through} keep a p99 of {p99_ms} ms; what limits it: {told}");
+        let found =
+            format!("{rate} logins a second through the {through} keep a p99 of {p99_ms} ms; what limits it: {told}");
+        print(format_args!("\n{}", wrapped(&found, "", "  ")))?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::login::{AppId, SealingKey};
 use crate::queue::Queue;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::telemetry::say;
 
 pub(super) struct Line {
     pub(super) button: Button,
@@ -63,7 +64,8 @@ impl Line {
         };
         let button = Button::of(&upstream.client.base_url, appid.clone()).await?;
         let simulated = if upstream.simulated { ", and a simulated WeChat," } else { "" };
-        eprintln!("quicklogin load: no fleet is configured: gateway, queue and worker{simulated} run in this process");
+        let parts = format!("gateway, queue and worker{simulated} run in this process");
+        say(format_args!("quicklogin load: no fleet is configured: {parts}"));
         let opened = process.open(backend)?;
         let url = start(process, &opened, upstream).await?;
         Self::new(process, plan.through, appid, button, Some(opened), url)

@@ -8,6 +8,8 @@ use crate::commands::CommandError;
 use crate::commands::load::args::Through;
 use crate::commands::load::figures;
 use crate::commands::load::stretch::Finished;
+use crate::commands::output::{print, print_json, wrapped};
+use crate::telemetry::say;
 
 /// A sender whose p99 is later than this has not kept its rate. A timer alone is late by one or two.
 pub(super) const LATE_MOST: Duration = Duration::from_millis(20);
@@ -46,17 +48,16 @@ impl Finished {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the summary is what the command is for")]
-pub(super) fn tell(finished: &Finished, through: Through, json: bool) {
+pub(super) fn tell(finished: &Finished, through: Through, json: bool) -> Result<(), CommandError> {
+    if !finished.kept_pace(LATE_MOST) {
+        not_kept(finished).lines().for_each(|line| say(format_args!("{line}")));
+    }
     if json {
         let mut whole = finished.to_json();
         whole["through"] = through.to_string().into();
-        println!("{whole}");
+        print_json(whole)
     } else {
-        println!("{}", text(finished, through));
-    }
-    if !finished.kept_pace(LATE_MOST) {
-        eprintln!("{}", not_kept(finished));
+        print(text(finished, through))
     }
 }
 
@@ -89,17 +90,20 @@ fn text(finished: &Finished, through: Through) -> String {
     let early = if finished.stopped || finished.fault.is_some() { ", ended early" } else { "" };
     let troubles = account.troubles();
     let others = if troubles.is_empty() { "none".into() } else { figures::counts(troubles) };
+    let (rate, duration_s, due, sent) = (schedule.rate, schedule.duration.as_secs_f64(), finished.due(), account.sent);
+    let head = format!(
+        "{rate} logins a second for {duration_s:.1} s through the {through}{early}: {due} were due, {sent} were sent"
+    );
     format!(
-        "{} logins a second for {:.1} s through the {through}{early}: {} were due, {} were sent\n\
+        "{}\n\
          \x20 succeeded   {}, each with its own number\n\
-         \x20 others      {others}\n\
-         \x20 latency ms  {}   (from when each was due)\n\
-         \x20 sender ms   {}   (how late it was)",
-        schedule.rate,
-        schedule.duration.as_secs_f64(),
-        finished.due(),
-        account.sent,
+         {}\n\
+         \x20 latency ms  {}\n\
+         \x20 sender ms   {}\n\
+         A latency counts from when the login was due; sender ms: how late it was sent.",
+        wrapped(&head, "", "  "),
         account.succeeded,
+        wrapped(&others, "  others      ", "              "),
         figures::text(&account.latency),
         figures::text(&account.late),
     )
@@ -109,7 +113,9 @@ fn text(finished: &Finished, through: Through) -> String {
 fn not_kept(finished: &Finished) -> String {
     let late = figures::cell(finished.account.late.ms_at(0.99));
     let (rate, unsent) = (finished.schedule.rate, finished.unsent);
-    format!(
-        "warning: this sender did not keep {rate} a second (p99 {late} ms late, {unsent} not sent): the latencies are partly its own"
-    )
+    let what = format!(
+        "warning: this sender did not keep {rate} a second (p99 {late} ms late, {unsent} not sent): the latencies are \
+         partly its own"
+    );
+    wrapped(&what, "", "  ")
 }

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::commands::CommandError;
+use crate::commands::output::{print, print_json};
 use crate::commands::token::{find, store_away};
 use crate::fleet::{self, Answer, AppState, Fault, Heartbeat, Paused, RefusedToken};
 use crate::login::{AppId, UnixMs};
+use crate::printable::printable;
 use crate::store::Store;
 use crate::token::{Seen, SeenToken, Tokens};
 use crate::wechat::explained::explain;
@@ -35,22 +37,22 @@ pub(super) async fn run(
     };
     let workers = fleet::workers(store).await.map_err(|away| store_away(&away))?;
     if !as_json {
-        print_line(["APP", "SOURCE", "AGE", "LEFT", "FETCHED BY"]);
+        print_line(["APP", "SOURCE", "AGE", "LEFT", "FETCHED BY"])?;
     }
     for app in &apps {
         let seen = tokens.see(app).await.map_err(|away| store_away(&away))?;
         let platform = app.source().platform().map(|platform| &platform.appid);
         let shown = Shown::of(seen, platform, &workers);
-        if as_json { print_json(&shown, &workers) } else { print_rows(&shown) }
+        if as_json { print_object(&shown, &workers) } else { print_rows(&shown) }?;
     }
     if !as_json {
-        print_workers(&workers);
+        print_workers(&workers)?;
     }
     Ok(())
 }
 
 impl<'a> Shown<'a> {
-    /// A merchant's token is had with its platform's: what is wrong with that one is told too.
+    /// A merchant's token is had with its platform's: what is wrong with that one is shown too.
     fn of(seen: Seen, platform: Option<&AppId>, workers: &'a [Heartbeat]) -> Self {
         let ids = [Some(&seen.appid), platform];
         let of = |worker: &'a Heartbeat| {
@@ -67,30 +69,29 @@ impl<'a> Shown<'a> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_line([appid, source, age, left, by]: [&str; 5]) {
-    println!("{appid:<20} {source:<10} {age:>8} {left:>8}  {by}");
+fn print_line([appid, source, age, left, by]: [&str; 5]) -> Result<(), CommandError> {
+    print(format_args!("{appid:<20} {source:<10} {age:>8} {left:>8}  {by}"))
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_workers(workers: &[Heartbeat]) {
+fn print_workers(workers: &[Heartbeat]) -> Result<(), CommandError> {
     match workers.len() {
-        0 => println!("no worker runs, or none reaches Redis: only what Redis holds is shown"),
-        1 => println!("1 worker runs"),
-        many => println!("{many} workers run"),
-    }
+        0 => print("no worker runs, or none reaches Redis: only what Redis holds is shown"),
+        1 => print("1 worker runs"),
+        many => print(format_args!("{many} workers run")),
+    }?;
     for Heartbeat { worker, wechat_away, more_apps, .. } in workers {
+        let worker = printable(worker);
         if let Some(Paused { until, .. }) = wechat_away {
-            println!("  {worker}: WeChat does not answer; the next call is {}", in_seconds(*until));
+            print(format_args!("  {worker}: WeChat does not answer; the next call is {}", in_seconds(*until)))?;
         }
         if *more_apps > 0 {
-            println!("  {worker}: faults of {more_apps} more apps are not shown; see its log");
+            print(format_args!("  {worker}: faults of {more_apps} more apps are not shown; see its log"))?;
         }
     }
+    Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_rows(Shown { seen, said, refused }: &Shown<'_>) {
+fn print_rows(Shown { seen, said, refused }: &Shown<'_>) -> Result<(), CommandError> {
     let now = clock::now_ms();
     let seconds = |ms: UnixMs| format!("{} s", ms / 1000);
     let token = seen.token.as_ref();
@@ -105,50 +106,53 @@ fn print_rows(Shown { seen, said, refused }: &Shown<'_>) {
     };
     let dash = || "-".to_owned();
     let (age, left) = (age.unwrap_or_else(dash), left.unwrap_or_else(dash));
-    print_line([seen.appid.as_str(), seen.source, &age, &left, by]);
+    print_line([seen.appid.as_str(), seen.source, &age, &left, &printable(by)])?;
     if let Some((worker, RefusedToken { answer, at, .. })) = refused {
-        println!("  WeChat refused it with {} {}, as {} heard", answer.errcode, ago(*at), worker.worker);
-        println!("  WeChat's words: {}", answer.errmsg);
+        let worker = printable(&worker.worker);
+        print(format_args!("  WeChat refused it with {} {}, as {worker} heard", answer.errcode, ago(*at)))?;
+        print(format_args!("  WeChat's words: {}", printable(&answer.errmsg)))?;
     }
     if let Some((answer, times)) = &seen.refusal {
         let words = explain(answer.errcode).map_or(answer.errmsg.as_str(), |explanation| explanation.english);
-        println!("  refused {times} times in a row, last with {}: {words}", answer.errcode);
-        println!("  WeChat's words: {}", answer.errmsg);
-        println!("  once that is mended: quicklogin token refresh --app {}", seen.appid);
+        let words = printable(words);
+        print(format_args!("  refused {times} times in a row, last with {}: {words}", answer.errcode))?;
+        print(format_args!("  WeChat's words: {}", printable(&answer.errmsg)))?;
+        print(format_args!("  once that is mended: quicklogin token refresh --app {}", seen.appid))?;
     }
     if let Some(problem) = &seen.problem {
-        println!("  {problem}");
+        print(format_args!("  {}", printable(problem)))?;
     }
     for (worker, AppState { appid, fault, paused, .. }) in said {
         let of = if *appid == seen.appid { String::new() } else { format!(" (platform {appid})") };
-        let by = format!("{}{of}", worker.worker);
+        let by = format!("{}{of}", printable(&worker.worker));
         if let Some(fault) = fault {
-            print_fault(&by, fault);
+            print_fault(&by, fault)?;
         }
         if let Some(Paused { cause, answer, until }) = paused {
             let errcode = answer.as_ref().map_or_else(|| "HTTP 429".into(), |answer| answer.errcode.to_string());
-            println!(
-                "  {by}: paused ({cause}) since WeChat answered {errcode}; the next call is {}",
-                in_seconds(*until)
-            );
-            print_explained(answer.as_ref());
+            let (cause, next) = (printable(cause), in_seconds(*until));
+            print(format_args!("  {by}: paused ({cause}) since WeChat answered {errcode}; the next call is {next}"))?;
+            print_explained(answer.as_ref())?;
         }
     }
+    Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_fault(by: &str, Fault { said, answer, times, at }: &Fault) {
-    println!("  {by}: no token {}, {times} times in a row: {said}", ago(*at));
+fn print_fault(by: &str, Fault { said, answer, times, at }: &Fault) -> Result<(), CommandError> {
+    let (ago, said) = (ago(*at), printable(said));
+    print(format_args!("  {by}: no token {ago}, {times} times in a row: {said}"))?;
     match answer.as_ref().and_then(refused_address) {
-        Some(address) => println!("    put {address} on the app's IP list (mp.weixin.qq.com, Development settings)"),
+        Some(address) => {
+            print(format_args!("    put {address} on the app's IP list (mp.weixin.qq.com, Development settings)"))
+        }
         None => print_explained(answer.as_ref()),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_explained(answer: Option<&Answer>) {
-    if let Some(explanation) = answer.and_then(|answer| explain(answer.errcode)) {
-        println!("    {}", explanation.english);
+fn print_explained(answer: Option<&Answer>) -> Result<(), CommandError> {
+    match answer.and_then(|answer| explain(answer.errcode)) {
+        Some(explanation) => print(format_args!("    {}", explanation.english)),
+        None => Ok(()),
     }
 }
 
@@ -173,8 +177,7 @@ fn refused_address(answer: &Answer) -> Option<IpAddr> {
     addresses.next().map(|address| address.to_canonical())
 }
 
-#[expect(clippy::print_stdout, reason = "the JSON is what the command is for")]
-fn print_json(Shown { seen, said, refused }: &Shown<'_>, workers: &[Heartbeat]) {
+fn print_object(Shown { seen, said, refused }: &Shown<'_>, workers: &[Heartbeat]) -> Result<(), CommandError> {
     let Seen { appid, source, by_way_of, token, refusal, problem } = seen;
     let mut object = json!({"appid": appid, "source": source, "valid": token.is_some() && refused.is_none()});
     let mut put = |key: &str, value: Value| object[key] = value;
@@ -203,7 +206,7 @@ fn print_json(Shown { seen, said, refused }: &Shown<'_>, workers: &[Heartbeat]) 
     let away: Vec<_> =
         workers.iter().filter(|worker| worker.wechat_away.is_some()).map(|worker| &worker.worker).collect();
     put("wechat_away_for", json!(away));
-    println!("{object}");
+    print_json(object)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::process::{Process, folder, free_port};
+use crate::support::process::{Process, folder, free_port, output_of};
 use crate::support::rabbit::{Broker, Vhost};
 use crate::support::redis::Redis;
 
@@ -72,6 +72,39 @@ impl Site {
             process.end_within(SOON).unwrap_or_else(|| panic!("{arguments:?} ends; it said {}", process.said()));
         let read = |path: PathBuf| fs::read_to_string(path).expect("it said text");
         Ended { code: status.code(), stdout: read(out), stderr: read(err) }
+    }
+
+    /// Runs a command to its end, with its data written here; `stdout` of what it said is empty.
+    pub(crate) fn run_into(&self, arguments: &[&str], stdout: fs::File) -> Ended {
+        let err = self.path().join("stderr");
+        let errors = fs::File::create(&err).expect("the folder is ours to write");
+        let mut process = Process::spawn_into("quicklogin", self.command(arguments), stdout, errors, &err);
+        let status =
+            process.end_within(SOON).unwrap_or_else(|| panic!("{arguments:?} ends; it said {}", process.said()));
+        Ended { code: status.code(), stdout: String::new(), stderr: process.said() }
+    }
+
+    /// Starts a command that writes here.
+    pub(crate) fn start_into(&self, arguments: &[&str], stdout: fs::File, stderr: fs::File) -> Process {
+        self.start_into_with(arguments, &[], stdout, stderr)
+    }
+
+    /// The same, with these variables.
+    pub(crate) fn start_into_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        stdout: fs::File,
+        stderr: fs::File,
+    ) -> Process {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        Process::spawn_into("quicklogin", command, stdout, stderr, &self.path().join("none"))
+    }
+
+    /// Runs a command that succeeds, with this on its standard input, and answers its output.
+    pub(crate) fn output_of(&self, arguments: &[&str], input: &str) -> String {
+        output_of(self.command(arguments), input)
     }
 
     /// Starts a command and waits until it has said `ready`.
