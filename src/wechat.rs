@@ -30,7 +30,7 @@ pub use wire::{Call, Heard, StandIn};
 
 use endpoint::{Address, Endpoint};
 use hosts::{Hosts, Turn};
-use wire::Wire;
+use wire::{Partial, Wire};
 
 use crate::login::{AppId, Code, OpenId};
 use crate::secret::Secret;
@@ -218,9 +218,11 @@ impl Client {
 
     /// Sends a call and hears the answer to its end. One that came while this process stood still is heard too: it lies
     /// there, but a clock that has run on meanwhile would say first that the time is up. So there is a moment more,
-    /// counted from when that was noticed; and another, if the process stood still in that.
+    /// counted from when that was noticed; and another, if the process stood still in that. What has come of an answer by
+    /// then is returned too.
     async fn hear(&self, call: Call, limit: Duration) -> Result<Heard, Fault> {
-        let mut hearing = pin!(self.0.wire.carry(call));
+        let partial = Partial::default();
+        let mut hearing = pin!(self.0.wire.carry(call, &partial));
         if let Ok(heard) = timeout(limit, &mut hearing).await {
             return heard;
         }
@@ -230,7 +232,8 @@ impl Client {
                 return heard;
             }
             if noticed.elapsed() < ALREADY_HERE * 2 {
-                return Err(Fault::Unheard("there was no answer in time".into()));
+                let late = Fault::no_response_within(limit);
+                return partial.take(Some(late.clone())).ok_or(late);
             }
         }
     }
