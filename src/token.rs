@@ -213,7 +213,9 @@ impl KnownApp {
 
     /// WeChat has taken this token.
     pub fn serves(&self, token: &AccessToken) {
-        if self.0.refused.serve(token, Instant::now()) && self.0.fetching.fault().is_some_and(|fault| fault.is_of_token()) {
+        if self.0.refused.serve(token, Instant::now())
+            && self.0.fetching.fault().is_some_and(|fault| fault.is_of_token())
+        {
             self.0.fetching.close();
         }
     }

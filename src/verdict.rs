@@ -11,8 +11,8 @@ use crate::login::{Advice, AppId, Failure, LoginRequest, Outcome, PhoneInfo, Rea
 use crate::token::TokenFault;
 use crate::wechat::errcode::{self, PhoneErrcode};
 use crate::wechat::{Fault, Reply};
-pub use detail::{LostResponses, NotServed};
 use detail::expired;
+pub use detail::{LostResponses, NotServed};
 
 /// How often a login may be asked again with another token; each must differ from the one that failed.
 const MAX_OTHER_TOKENS: u32 = 3;
@@ -225,7 +225,8 @@ pub fn judge_no_time_for_a_token(refusal: &WechatAnswer, history: &History) -> O
         true => (Reason::InDoubt, detail::of(Reason::InDoubt, None, history)),
         false => {
             let errcode = refusal.errcode;
-            let what = format!("WeChat refused the access token with errcode {errcode}, and there was no time for another");
+            let what =
+                format!("WeChat refused the access token with errcode {errcode}, and there was no time for another");
             (Reason::TokenUnavailable, Some(what))
         }
     };

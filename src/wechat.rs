@@ -10,6 +10,7 @@ mod answer;
 mod endpoint;
 pub mod errcode;
 pub mod explained;
+mod hangs;
 mod hosts;
 mod platform;
 pub mod push;
@@ -29,6 +30,7 @@ pub use platform::{AuthorizerReply, MerchantsReply};
 pub use wire::{Call, Heard, StandIn};
 
 use endpoint::{Address, Endpoint};
+use hangs::Hangs;
 use hosts::{Hosts, Turn};
 use wire::{Partial, Wire};
 
@@ -91,6 +93,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     wire: Wire,
     hosts: Hosts,
+    hangs: Hangs,
     exchange: Endpoint,
     stable_token: Endpoint,
     classic_token: Endpoint,
@@ -124,6 +127,7 @@ impl Client {
             classic_token: Endpoint::new(&hosts, "cgi-bin/token")?,
             platform: platform::Endpoints::new(&hosts)?,
             hosts: Hosts::new(&hosts, settings.timeout),
+            hangs: Hangs::default(),
             connect_timeout: settings.connect_timeout,
             timeout: settings.timeout,
         })))
@@ -212,7 +216,9 @@ impl Client {
 
     async fn take_turn(&self, turn: Turn, call: Call, left: Duration) -> Result<Heard, Fault> {
         let heard = self.hear(call, left).await;
-        self.0.hosts.learn(turn, &heard, Instant::now());
+        let now = Instant::now();
+        self.0.hosts.learn(turn, &heard, now);
+        self.0.hangs.learn(&self.0.hosts.names()[turn.host], &heard, now);
         heard
     }
 

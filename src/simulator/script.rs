@@ -280,7 +280,10 @@ mod tests {
                 r#"{"body_base64":"H4s=","headers":{"content-encoding":"gzip"},"consume":true}"#,
                 Step::raw(&[("content-encoding", "gzip")], [0x1f, 0x8b]).consuming(),
             ),
-            (r#"{"body":"x","headers":{"content-type":"text/html"}}"#, Step::raw(&[("content-type", "text/html")], "x")),
+            (
+                r#"{"body":"x","headers":{"content-type":"text/html"}}"#,
+                Step::raw(&[("content-type", "text/html")], "x"),
+            ),
             (r#"{"huge_body":9000000}"#, Step::huge(9_000_000)),
             (r#""cut_before""#, Then::CutBefore.into()),
             (r#""cut_after""#, Then::CutAfter.into()),

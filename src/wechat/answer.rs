@@ -77,7 +77,7 @@ impl Fault {
     }
 
     /// A call whose time was up before WeChat responded.
-    pub(super) fn no_response_within(limit: Duration) -> Self {
+    pub(crate) fn no_response_within(limit: Duration) -> Self {
         Self::Unheard(format!("{NO_RESPONSE} {}", seconds(limit)))
     }
 

@@ -42,8 +42,12 @@ impl Outcome {
         let act = match step.then {
             Then::Normal => Act::answer(errcode, write(said)),
             Then::Errcode { errcode, .. } => Act::answer(errcode, write(Err(errcode))),
-            Then::Http { status, body, .. } => Act::Answer { status, errcode: None, headers: vec![], body: body.into() },
-            Then::Raw { status, headers, body, .. } => Act::Answer { status, errcode: None, headers, body: body.into() },
+            Then::Http { status, body, .. } => {
+                Act::Answer { status, errcode: None, headers: vec![], body: body.into() }
+            }
+            Then::Raw { status, headers, body, .. } => {
+                Act::Answer { status, errcode: None, headers, body: body.into() }
+            }
             Then::Huge { bytes, .. } => Act::Huge { bytes },
             Then::CutBefore | Then::CutAfter => Act::Cut,
             Then::CutInBody => Act::CutInBody(write(said)),

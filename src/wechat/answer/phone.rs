@@ -35,8 +35,10 @@ pub(super) fn is_plain(phone: &PhoneInfo) -> bool {
         let digits = text.strip_prefix('+').unwrap_or(text);
         (1..NUMBER_MOST).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
     };
-    let is_country = |text: &str| (1..=COUNTRY_CODE_MOST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    let is_appid = |text: &str| (1..APPID_MOST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let is_country =
+        |text: &str| (1..=COUNTRY_CODE_MOST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let is_appid =
+        |text: &str| (1..APPID_MOST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
     let appid = phone.watermark.as_ref().and_then(|watermark| watermark.appid.as_deref());
     is_number(&phone.phone_number)
         && phone.pure_phone_number.as_deref().is_none_or(is_number)
@@ -46,7 +48,8 @@ pub(super) fn is_plain(phone: &PhoneInfo) -> bool {
 
 fn read_info(info: &Object) -> Result<PhoneInfo, String> {
     let (mut numbers, mut pures) = (Found::of(info, "phoneNumber"), Found::of(info, "purePhoneNumber"));
-    let country_code = texts(info, "countryCode").find(|text| is_country_code(text));
+    let country_code = info.all("countryCode").filter(|json| !matches!(json, Json::Array(_)));
+    let country_code = country_code.filter_map(trimmed).find(|text| is_country_code(text));
     let pure_phone_number = pures.usable.take();
     let phone_number = match (numbers.usable.take(), numbers.unusable, &pure_phone_number) {
         (Some(number), ..) => number,
@@ -130,6 +133,10 @@ fn appid(json: &Json) -> Option<String> {
 
 /// What is not empty, trimmed.
 fn texts<'a>(object: &'a Object, name: &'a str) -> impl Iterator<Item = String> {
-    let texts = object.all(name).filter_map(Json::text);
-    texts.map(|text| visible(&text).collect::<String>().trim().to_owned()).filter(|text| !text.is_empty())
+    object.all(name).filter_map(trimmed)
+}
+
+fn trimmed(json: &Json) -> Option<String> {
+    let text: String = visible(&json.text()?).collect();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

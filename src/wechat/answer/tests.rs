@@ -185,7 +185,13 @@ fn a_phone_number_is_read_from_whatever_is_around_it() {
     let good = GOOD.as_bytes();
     let utf16: Vec<u8> = GOOD.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let gbk = |message: &[u8]| {
-        [b"{\"errcode\":0,\"errmsg\":\"".as_slice(), message, b"\",", &good[GOOD.find("\"phone_info").expect("it is there")..]].concat()
+        [
+            b"{\"errcode\":0,\"errmsg\":\"".as_slice(),
+            message,
+            b"\",",
+            &good[GOOD.find("\"phone_info").expect("it is there")..],
+        ]
+        .concat()
     };
     let text = GOOD.replace('"', "\\\"");
     let bodies = [
@@ -230,7 +236,11 @@ fn a_phone_number_is_read_from_whatever_is_around_it() {
         with("}}}", "}}"),
         with("}}}", "}},}"),
         GOOD.replace(r#""phone_info":{"#, r#""phone_info":[{"#).replace("}}}", "}}]}").into_bytes(),
-        format!(r#"{{"errcode":0,"phone_info":"{}}}"}}"#, text[text.find("info").expect("it is there") + 7..].trim_end_matches('}').to_owned() + "}").into_bytes(),
+        format!(
+            r#"{{"errcode":0,"phone_info":"{}}}"}}"#,
+            text[text.find("info").expect("it is there") + 7..].trim_end_matches('}').to_owned() + "}"
+        )
+        .into_bytes(),
     ];
     for body in bodies {
         for how in ["", "gzip", "zlib", "stored", "deflate"] {
@@ -368,12 +378,16 @@ fn each_field_of_the_watermark_is_read_by_itself() {
 #[test]
 fn what_is_no_phone_number_is_told_without_its_content() {
     let digits = "1".repeat(20_000);
-    let number = |value: &str| read_phone(&bytes(200, with(r#""phoneNumber":"13800000000""#, &format!(r#""phoneNumber":{value}"#))), &[]);
+    let number = |value: &str| {
+        read_phone(&bytes(200, with(r#""phoneNumber":"13800000000""#, &format!(r#""phoneNumber":{value}"#))), &[])
+    };
     for value in [format!("\"{digits}\""), digits.clone(), format!("\"{}\"", &digits[..33])] {
         let Err(Fault::Unreadable(why)) = number(&value) else { panic!("no phone number") };
         assert!(why.starts_with("phoneNumber has ") && why.ends_with(" at most 32"), "{why}");
     }
-    for value in ["\"secret word\"", "\"<b>13800000000</b>\"", "\"138****0000\"", "\"+\"", "true1", "\"\u{661}\u{662}\""] {
+    for value in
+        ["\"secret word\"", "\"<b>13800000000</b>\"", "\"138****0000\"", "\"+\"", "true1", "\"\u{661}\u{662}\""]
+    {
         match number(value) {
             Err(Fault::Unreadable(why)) => assert_eq!(why, "phoneNumber is no phone number", "{value}"),
             // A word without quotes is no value at all.

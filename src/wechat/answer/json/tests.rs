@@ -19,9 +19,12 @@ fn value(json: &Json) -> Value {
         Json::Text(text) => Value::String(text.clone()),
         Json::Bare(word) => serde_json::from_str(word).expect("a word of JSON"),
         Json::Array(items) => items.iter().map(value).collect(),
-        Json::Object(object) => {
-            object.fields.iter().map(|(name, json)| (name.clone(), value(json))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Json::Object(object) => object
+            .fields
+            .iter()
+            .map(|(name, json)| (name.clone(), value(json)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
     }
 }
 

@@ -1,14 +1,12 @@
 //! Bytes to text: UTF-8, UTF-16, and what is neither.
 
-/// The texts that a body may be, the likeliest first.
-pub(super) fn readings(body: &[u8]) -> Vec<String> {
-    if let Some(text) = utf16(body) {
-        return vec![text];
-    }
-    match std::str::from_utf8(body) {
-        Ok(text) => vec![text.to_owned()],
-        Err(_) => vec![String::from_utf8_lossy(body).into_owned(), double_byte(body)],
-    }
+/// The texts that a body may be, the likeliest first. What is good UTF-8 may be GBK all the same.
+pub(super) fn readings(body: &[u8]) -> impl Iterator<Item = String> {
+    let utf16 = utf16(body);
+    let may_be_double_byte = utf16.is_none() && !body.is_ascii();
+    let first = utf16.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let second = may_be_double_byte.then_some(()).into_iter().map(|()| double_byte(body));
+    std::iter::once(first).chain(second)
 }
 
 /// With a byte order mark, or if the first two characters are ASCII ones in UTF-16.
