@@ -6,7 +6,7 @@ use quicklogin::clock;
 use quicklogin::login::{Advice, AppId, LoginRequest, Outcome, Reason};
 use quicklogin::simulator::{AppChange, Endpoint, Mint, Mood, Step};
 use quicklogin::store::SharedToken;
-use quicklogin::token::Source;
+use quicklogin::token::{KeptSecret, Source};
 use quicklogin::worker::Limits;
 use tokio::time::{Instant, sleep};
 
@@ -219,7 +219,7 @@ fn refuse_for_a_moment(fleet: &Fleet, errcode: i64, calls: u64) {
 #[tokio::test]
 async fn a_token_that_wechat_refuses_for_a_moment_is_asked_with_again() {
     for may_force in [false, true] {
-        let source: fn(&AppId, _) -> Source = match may_force {
+        let source: fn(&AppId, KeptSecret) -> Source = match may_force {
             true => |_, secret| Source::Stable { secret, may_force: true },
             false => |_, secret| Source::Stable { secret, may_force: false },
         };
