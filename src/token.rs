@@ -11,6 +11,7 @@ mod external;
 mod fault;
 mod fleet;
 mod refresh;
+mod refused;
 mod secrets;
 mod seen;
 mod source;
@@ -31,6 +32,7 @@ use external::ExternalStores;
 pub use external::{External, ExternalKey, KeyName, Preset, TokenServer, ValueFormat};
 pub use fault::TokenFault;
 use refresh::Wanted;
+use refused::RefusedToken;
 pub use secrets::{KeptSecret, check_secret};
 pub use seen::{Seen, SeenToken};
 pub use source::{Platform, Source};
@@ -100,6 +102,8 @@ struct AppState {
     known_refusal: Mutex<Option<String>>,
     /// What operators are told.
     troubles: trouble::Troubles,
+    /// What is known of the token that WeChat refused last.
+    refused: RefusedToken,
 }
 
 /// A token in memory.
@@ -166,17 +170,31 @@ impl Tokens {
         self.fetch(app, Wanted::Valid, until).await
     }
 
-    /// Another token than the one that WeChat refused: somebody else's newer one, or a fetched one.
+    /// Another token than the one that WeChat refused: somebody else's newer one, or a fetched one. Sometimes WeChat
+    /// refuses a token that is good, gives the same one again, and takes it a moment later. So a login that
+    /// `may_ask_again` gets the same one, too, until it is known that this is no flicker.
     pub async fn replace(
         &self,
         app: &KnownApp,
         failed: &AccessToken,
         refusal: &WechatAnswer,
+        may_ask_again: bool,
         until: Instant,
     ) -> Result<AccessToken, TokenFault> {
         app.0.troubles.refused(failed, refusal);
-        let wanted = Wanted::OtherThan { failed: failed.clone(), refusal: refusal.clone() };
-        self.fetch(app, wanted, until).await
+        let now = Instant::now();
+        let again = app.0.refused.note(failed, may_ask_again, now);
+        if again && app.0.refused.was_given_again(failed, now, app.source().given_again_for()) {
+            return Ok(app.newer_than(failed).unwrap_or_else(|| failed.clone()));
+        }
+        let known = app.0.cached.load().as_deref().map_or(0, |cached| cached.token.fetched_at);
+        let again = again.then_some(known);
+        let wanted = Wanted::OtherThan { failed: failed.clone(), refusal: refusal.clone(), again };
+        let token = self.fetch(app, wanted, until).await?;
+        if token == *failed {
+            app.0.refused.give_again(failed, Instant::now());
+        }
+        Ok(token)
     }
 
     /// Refreshes now, because an operator says so, and shares the token. `force`: ends the former one, inside the fleet's
@@ -195,7 +213,28 @@ impl KnownApp {
             fetching: Breaker::default(),
             known_refusal: Mutex::default(),
             troubles: trouble::Troubles::default(),
+            refused: RefusedToken::default(),
         }))
+    }
+
+    /// WeChat has taken this token.
+    pub fn serves(&self, token: &AccessToken) {
+        if !self.0.refused.is_any() {
+            return;
+        }
+        self.0.troubles.served(token);
+        if self.0.refused.serve(token, Instant::now())
+            && self.0.fetching.fault().is_some_and(|fault| fault.is_of_token())
+        {
+            self.0.fetching.close();
+        }
+    }
+
+    /// A token in memory that is valid, and another one than this.
+    fn newer_than(&self, failed: &AccessToken) -> Option<AccessToken> {
+        let cached = self.0.cached.load_full()?;
+        let is_newer = clock::now_ms() < cached.token.expires_at && cached.token.access_token != *failed;
+        is_newer.then(|| cached.token.access_token.clone())
     }
 
     /// The mini program.

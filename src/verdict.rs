@@ -2,22 +2,33 @@
 //!
 //! Pure: no clock, no I/O, no async, no randomness of its own, so that the whole table can be tested as a table.
 
+mod detail;
+
 use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::login::{Advice, AppId, Failure, LoginRequest, Outcome, PhoneInfo, Reason, UnixMs, WechatAnswer};
 use crate::token::TokenFault;
 use crate::wechat::errcode::{self, PhoneErrcode};
-use crate::wechat::explained::explain;
 use crate::wechat::{Fault, Reply};
+use detail::expired;
+pub use detail::{LostResponses, NotServed};
 
 /// How often a login may be asked again with another token; each must differ from the one that failed.
 const MAX_OTHER_TOKENS: u32 = 3;
+/// How often a login is asked again with the token that WeChat has just refused and then given again.
+const MAX_SAME_TOKEN: u32 = 4;
+/// A login that WeChat has refused with the same token this often, and that has no more time, is told that an operator
+/// must act. After fewer refusals they may be a flicker of WeChat's.
+const SAME_TOKEN_TOLD: u32 = 2;
 
 /// WeChat is away or busy: soon, since it is mostly over at once.
 const BUSY: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(3) };
 /// A quota of a minute is not over in a moment, and every call counts against it.
 const THROTTLED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
+
+/// WeChat refuses a token that is good: it takes it again a moment later.
+const REFUSED_TOKEN: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_millis(1600) };
 
 /// Those who wait for the end of a stop do not come back all at once.
 const AFTER_A_STOP: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_millis(500) };
@@ -48,12 +59,32 @@ pub struct History {
     pub other_tokens: u32,
     /// How often it was told to wait, here: what the pause grows with.
     pub pauses: u32,
+    /// How often it was asked again with the token that WeChat had refused.
+    pub same_token: u32,
+    /// The responses that were lost, for people.
+    pub lost: LostResponses,
+    /// The attempts that were not served, for people.
+    pub not_served: NotServed,
 }
 
 impl History {
+    /// Nothing has happened yet.
+    pub const NEW: Self = Self {
+        asked: 0,
+        unheard: false,
+        other_tokens: 0,
+        pauses: 0,
+        same_token: 0,
+        lost: LostResponses::NONE,
+        not_served: NotServed::NONE,
+    };
+
     /// Takes in what another worker, or an earlier claim, has left behind.
     pub fn learn(&mut self, asked: u32, unheard: bool) {
         self.asked = self.asked.max(asked);
+        if unheard && !self.unheard {
+            self.note_earlier();
+        }
         self.unheard |= unheard;
     }
 }
@@ -71,7 +102,10 @@ pub struct Moment {
 
 /// Judges WeChat's answer to an exchange for `appid`.
 pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History, moment: Moment) -> Verdict {
-    history.unheard |= answer.as_ref().is_err_and(|fault| !fault.surely_not_taken());
+    if let Err(fault) = answer {
+        history.unheard |= !fault.surely_not_taken();
+        history.note(fault);
+    }
     match answer {
         Ok(Reply::Phone(phone)) => Verdict::Conclude(judge_phone(phone.clone(), appid)),
         Ok(Reply::Refused(refusal)) => judge_refusal(refusal, history, moment),
@@ -80,14 +114,17 @@ pub fn judge(answer: &Result<Reply, Fault>, appid: &AppId, history: &mut History
         }
         Err(Fault::Throttled) => wait(Reason::Throttled, None, THROTTLED, history, moment),
         Err(Fault::Unheard(_)) => wait(Reason::InDoubt, None, BUSY, history, moment),
-        Err(Fault::Unreadable(_)) => conclude(Reason::BadAnswer, None),
+        Err(Fault::Unreadable(_)) => conclude(Reason::BadAnswer, None, history),
     }
 }
 
 /// Judges the phone number that was heard for `appid`: one that WeChat gave for another app is not this login's.
 pub fn judge_phone(phone: PhoneInfo, appid: &AppId) -> Outcome {
     match phone.watermark.as_ref().and_then(|watermark| watermark.appid.as_deref()) {
-        Some(other) if other != appid.as_str() => Outcome::Failed(Failure::new(Reason::AppMismatch)),
+        Some(other) if other != appid.as_str() => {
+            let detail = Some(format!("the code was made for another app: the watermark names {other}"));
+            Outcome::Failed(Failure { detail, ..Failure::new(Reason::AppMismatch) })
+        }
         _ => Outcome::Succeeded(phone),
     }
 }
@@ -125,18 +162,18 @@ pub fn judge_stopped(stopped: &Stopped, left: Duration, history: &mut History, m
     let answer = stopped.answer.as_ref();
     let after_ms = (left + AFTER_A_STOP.pause(0, moment.dice)).as_millis() as u64;
     let is_in_time = moment.now_ms + after_ms < moment.until_ms;
-    match stopped.cause {
+    let reason = match stopped.cause {
         // A probe is under way, and may find that it is over.
-        StopCause::NotServed if left.is_zero() && is_in_time => Verdict::AskAgain { after_ms },
-        StopCause::NotServed if errcode::of_phone(stopped.errcode()) == PhoneErrcode::NotAllowed => {
-            conclude(Reason::NotAllowed, answer)
-        }
-        StopCause::NotServed => conclude(Reason::Refused, answer),
-        _ if is_in_time => Verdict::AskAgain { after_ms },
-        _ if history.unheard => conclude(Reason::InDoubt, answer),
-        StopCause::Quota => conclude(Reason::Throttled, answer),
-        StopCause::Away => conclude(Reason::Unavailable, answer),
-    }
+        StopCause::NotServed if left.is_zero() && is_in_time => return Verdict::AskAgain { after_ms },
+        StopCause::NotServed if errcode::of_phone(stopped.errcode()) == PhoneErrcode::NotAllowed => Reason::NotAllowed,
+        StopCause::NotServed => Reason::Refused,
+        _ if is_in_time => return Verdict::AskAgain { after_ms },
+        _ if history.unheard => Reason::InDoubt,
+        StopCause::Quota => Reason::Throttled,
+        StopCause::Away => Reason::Unavailable,
+    };
+    let detail = detail::stopped(stopped.cause, answer, history);
+    Verdict::Conclude(Outcome::Failed(Failure { answer: answer.cloned(), detail, ..Failure::new(reason) }))
 }
 
 /// Judges why no access token could be had.
@@ -151,9 +188,56 @@ pub fn judge_token(fault: &TokenFault, history: &mut History, moment: Moment) ->
     }
     match pause(BUSY, history, moment) {
         Some(after_ms) => Verdict::AskAgain { after_ms },
-        None if history.unheard => conclude(Reason::InDoubt, answer),
-        None => no_token(answer, Advice::TryLater),
+        None if history.unheard => conclude(Reason::InDoubt, answer, history),
+        None => {
+            let detail = Some(format!("no access token could be had in time: {fault}"));
+            let failure = Failure { advice: Advice::TryLater, answer: answer.cloned(), detail, ..no_token() };
+            Verdict::Conclude(Outcome::Failed(failure))
+        }
     }
+}
+
+/// Judges that WeChat refused the access token so and then gave the same one again, which may mean nothing: it is asked
+/// with again after a pause.
+pub fn judge_same_token(refusal: &WechatAnswer, history: &mut History, moment: Moment) -> Verdict {
+    let after_ms = REFUSED_TOKEN.pause(history.same_token, moment.dice).as_millis() as u64;
+    if moment.now_ms + after_ms < moment.until_ms {
+        history.same_token += 1;
+        return Verdict::AskAgain { after_ms };
+    }
+    if history.unheard {
+        return conclude(Reason::InDoubt, Some(refusal), history);
+    }
+    let advice = if history.same_token < SAME_TOKEN_TOLD { Advice::TryLater } else { Advice::FixSetup };
+    let detail = Some(format!(
+        "WeChat refuses the access token with errcode {}, and gave the same one again; asked {} with it",
+        refusal.errcode,
+        match history.same_token {
+            0 => "once".to_owned(),
+            again => format!("{} times", again + 1),
+        }
+    ));
+    Verdict::Conclude(Outcome::Failed(Failure { advice, answer: Some(refusal.clone()), detail, ..no_token() }))
+}
+
+/// Judges that a login's time is up when WeChat has just refused its token, and there is no time for another.
+pub fn judge_no_time_for_a_token(refusal: &WechatAnswer, history: &History) -> Outcome {
+    let advice = if history.unheard { Advice::NewCode } else { Advice::TryLater };
+    let (reason, detail) = match history.unheard {
+        true => (Reason::InDoubt, detail::of(Reason::InDoubt, None, history)),
+        false => {
+            let errcode = refusal.errcode;
+            let what =
+                format!("WeChat refused the access token with errcode {errcode}, and there was no time for another");
+            (Reason::TokenUnavailable, Some(what))
+        }
+    };
+    Outcome::Failed(Failure { advice, answer: Some(refusal.clone()), detail, ..Failure::new(reason) })
+}
+
+/// Whether a login that was asked again so often with the same token may be asked with it once more.
+pub fn may_ask_with_same_token(history: &History) -> bool {
+    history.same_token < MAX_SAME_TOKEN
 }
 
 /// WeChat says of an app that it may not call this at whichever endpoint it is asked.
@@ -173,7 +257,17 @@ pub fn time_up(history: &History, too_old: bool) -> Failure {
         History { asked: 0, .. } if too_old => Reason::Expired,
         _ => Reason::Unavailable,
     };
-    Failure::new(reason)
+    let detail = detail::of(reason, None, history);
+    Failure { detail, ..Failure::new(reason) }
+}
+
+/// The same for a login whose time is up, or will be, at a moment: it says how late it was.
+pub fn time_up_since(history: &History, time_up_ms: UnixMs, now_ms: UnixMs) -> Failure {
+    let failure = time_up(history, now_ms >= time_up_ms);
+    match failure.reason {
+        Reason::Expired => Failure { detail: Some(expired(time_up_ms, now_ms)), ..failure },
+        _ => failure,
+    }
 }
 
 /// When a login's time is up: `min(deadline, issued_at + code_life)`, in Unix ms. Without `issued_at` the message's own
@@ -186,17 +280,30 @@ pub fn time_up_at(request: &LoginRequest, timestamp: Option<UnixMs>, now_ms: Uni
 
 fn judge_refusal(refusal: &WechatAnswer, history: &mut History, moment: Moment) -> Verdict {
     let answer = Some(refusal);
-    match errcode::of_phone(refusal.errcode) {
-        PhoneErrcode::Busy => wait(Reason::Unavailable, answer, BUSY, history, moment),
-        PhoneErrcode::Throttled => wait(Reason::Throttled, answer, THROTTLED, history, moment),
-        PhoneErrcode::BadToken if history.other_tokens < MAX_OTHER_TOKENS => Verdict::OtherToken,
-        PhoneErrcode::BadToken => no_token(answer, Advice::FixSetup),
-        PhoneErrcode::DeadCode if history.unheard => conclude(Reason::InDoubt, answer),
-        PhoneErrcode::DeadCode => conclude(Reason::InvalidCode, answer),
-        PhoneErrcode::OtherApp => conclude(Reason::AppMismatch, answer),
-        PhoneErrcode::NotAllowed => conclude(Reason::NotAllowed, answer),
-        PhoneErrcode::Other => conclude(Reason::Refused, answer),
-    }
+    let reason = match errcode::of_phone(refusal.errcode) {
+        PhoneErrcode::Busy => {
+            history.note_refusal(refusal);
+            return wait(Reason::Unavailable, answer, BUSY, history, moment);
+        }
+        PhoneErrcode::Throttled => {
+            history.note_refusal(refusal);
+            return wait(Reason::Throttled, answer, THROTTLED, history, moment);
+        }
+        PhoneErrcode::BadToken if history.other_tokens == 0 => return Verdict::OtherToken,
+        // Several tokens in a row: rather a flicker of WeChat's than the tokens.
+        PhoneErrcode::BadToken if history.other_tokens < MAX_OTHER_TOKENS => {
+            let after_ms = REFUSED_TOKEN.pause(history.other_tokens, moment.dice).as_millis() as u64;
+            let is_in_time = moment.now_ms + after_ms < moment.until_ms;
+            return if is_in_time { Verdict::AskAgain { after_ms } } else { Verdict::OtherToken };
+        }
+        PhoneErrcode::BadToken => Reason::TokenUnavailable,
+        PhoneErrcode::DeadCode if history.unheard => Reason::InDoubt,
+        PhoneErrcode::DeadCode => Reason::InvalidCode,
+        PhoneErrcode::OtherApp => Reason::AppMismatch,
+        PhoneErrcode::NotAllowed => Reason::NotAllowed,
+        PhoneErrcode::Other => Reason::Refused,
+    };
+    conclude(reason, answer, history)
 }
 
 /// Asks again while there is time; then concludes, in doubt if any answer was never heard.
@@ -209,32 +316,25 @@ fn wait(
 ) -> Verdict {
     match pause(backoff, history, moment) {
         Some(after_ms) => Verdict::AskAgain { after_ms },
-        None if history.unheard => conclude(Reason::InDoubt, answer),
-        None => conclude(reason, answer),
+        None if history.unheard => conclude(Reason::InDoubt, answer, history),
+        None => conclude(reason, answer, history),
     }
 }
 
-fn conclude(reason: Reason, answer: Option<&WechatAnswer>) -> Verdict {
-    let detail = answer.filter(|_| reason.advice() == Advice::FixSetup).and_then(in_words);
+fn conclude(reason: Reason, answer: Option<&WechatAnswer>, history: &History) -> Verdict {
+    let detail = detail::of(reason, answer, history);
     Verdict::Conclude(Outcome::Failed(Failure { answer: answer.cloned(), detail, ..Failure::new(reason) }))
 }
 
-fn no_token(answer: Option<&WechatAnswer>, advice: Advice) -> Verdict {
-    let detail = answer.filter(|_| advice == Advice::FixSetup).and_then(in_words);
-    let failure = Failure { advice, answer: answer.cloned(), detail, ..Failure::new(Reason::TokenUnavailable) };
-    Verdict::Conclude(Outcome::Failed(failure))
+fn no_token() -> Failure {
+    Failure::new(Reason::TokenUnavailable)
 }
 
 fn fault_in_words(fault: &TokenFault) -> String {
     match fault {
-        TokenFault::Refused(refusal) => in_words(refusal).unwrap_or_else(|| fault.to_string()),
+        TokenFault::Refused(refusal) => detail::explanation(refusal).unwrap_or_else(|| fault.to_string()),
         _ => fault.to_string(),
     }
-}
-
-/// What an operator needs to know of an errcode, where it is known.
-fn in_words(answer: &WechatAnswer) -> Option<String> {
-    explain(answer.errcode).map(|explanation| explanation.english.to_owned())
 }
 
 /// The next pause in ms; none when it would not end in time.

@@ -10,6 +10,7 @@ mod answer;
 mod endpoint;
 pub mod errcode;
 pub mod explained;
+mod hangs;
 mod hosts;
 mod platform;
 pub mod push;
@@ -29,8 +30,9 @@ pub use platform::{AuthorizerReply, MerchantsReply};
 pub use wire::{Call, Heard, StandIn};
 
 use endpoint::{Address, Endpoint};
+use hangs::Hangs;
 use hosts::{Hosts, Turn};
-use wire::Wire;
+use wire::{Partial, Wire};
 
 use crate::login::{AppId, Code, OpenId};
 use crate::secret::Secret;
@@ -91,6 +93,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     wire: Wire,
     hosts: Hosts,
+    hangs: Hangs,
     exchange: Endpoint,
     stable_token: Endpoint,
     classic_token: Endpoint,
@@ -124,6 +127,7 @@ impl Client {
             classic_token: Endpoint::new(&hosts, "cgi-bin/token")?,
             platform: platform::Endpoints::new(&hosts)?,
             hosts: Hosts::new(&hosts, settings.timeout),
+            hangs: Hangs::default(),
             connect_timeout: settings.connect_timeout,
             timeout: settings.timeout,
         })))
@@ -210,15 +214,19 @@ impl Client {
 
     async fn take_turn(&self, turn: Turn, call: Call, left: Duration) -> Result<Heard, Fault> {
         let heard = self.hear(call, left).await;
-        self.0.hosts.learn(turn, &heard, Instant::now());
+        let now = Instant::now();
+        self.0.hosts.learn(turn, &heard, now);
+        self.0.hangs.learn(&self.0.hosts.names()[turn.host], &heard, now);
         heard
     }
 
     /// Sends a call and hears the answer to its end. One that came while this process stood still is heard too: it lies
     /// there, but a clock that has run on meanwhile would say first that the time is up. So there is a moment more,
-    /// counted from when that was noticed; and another, if the process stood still in that.
+    /// counted from when that was noticed; and another, if the process stood still in that. What has come of an answer by
+    /// then is returned too.
     async fn hear(&self, call: Call, limit: Duration) -> Result<Heard, Fault> {
-        let mut hearing = pin!(self.0.wire.carry(call));
+        let partial = Partial::default();
+        let mut hearing = pin!(self.0.wire.carry(call, &partial));
         if let Ok(heard) = timeout(limit, &mut hearing).await {
             return heard;
         }
@@ -228,7 +236,8 @@ impl Client {
                 return heard;
             }
             if noticed.elapsed() < ALREADY_HERE * 2 {
-                return Err(Fault::Unheard("there was no answer in time".into()));
+                let late = Fault::no_response_within(limit);
+                return partial.take(Some(late.clone())).ok_or(late);
             }
         }
     }

@@ -91,7 +91,7 @@ fn at(address: SocketAddr, settings: &Settings) -> ClientSettings {
 
 fn stand_in(call: &Call, countdown: &Countdown) -> BoxFuture<'static, Result<Heard, Fault>> {
     let text = answer_to(call.url.query().unwrap_or_default(), call.body.as_deref().unwrap_or_default(), countdown);
-    ready(Ok(Heard { status: 200, text: Bytes::from_static(text.as_bytes()) })).boxed()
+    ready(Ok(Heard::whole(200, Bytes::from_static(text.as_bytes())))).boxed()
 }
 
 /// An app is known by its token, where it has one.

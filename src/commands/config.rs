@@ -9,6 +9,7 @@ use crate::commands::CommandError;
 use crate::commands::assemble::no_app;
 use crate::commands::output::print;
 use crate::config::{BadSettings, DEFAULTS, Settings};
+use crate::telemetry::say;
 
 #[derive(Subcommand)]
 pub(super) enum Action {

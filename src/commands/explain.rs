@@ -143,7 +143,7 @@ mod tests {
 
     /// No time is left, and no other token either.
     const AT_THE_END: Moment = Moment { now_ms: 1, until_ms: 1, dice: 0.5 };
-    const TIRED: History = History { asked: 1, unheard: false, other_tokens: u32::MAX, pauses: 0 };
+    const TIRED: History = History { asked: 1, unheard: false, other_tokens: u32::MAX, pauses: 0, ..History::NEW };
 
     fn answer(errcode: i64) -> WechatAnswer {
         WechatAnswer { errcode, errmsg: String::new(), rid: None }

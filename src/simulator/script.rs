@@ -1,11 +1,17 @@
 //! What can be made to happen to one request: a [`Step`]. A code's script is a list of them, a mood
 //! repeats one. Only the saying and reading of steps is here; `model.rs` acts them out.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 /// What happens to one request. As JSON either a name (`"cut_after"`) or fields, of which all but
 /// one kind may be left out:
 /// `{"errcode":-1,"consume":true}`, `{"status":502,"body":"…"}`, `{"body":"…"}` (status 200),
+/// `{"body_base64":"H4sI…","headers":{"content-encoding":"gzip"}}` (any bytes, with any status),
 /// `{"huge_body":50000000}`, `{"then":"cut_after"}`, each with `"delay_ms"` where wanted;
 /// `{"delay_ms":500}` alone is a normal answer that comes late.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,6 +46,17 @@ pub enum Then {
         /// Whether the code is spent all the same.
         consume: bool,
     },
+    /// An answer of any bytes, with headers of its own: what a middlebox may make of WeChat's.
+    Raw {
+        /// The HTTP status.
+        status: u16,
+        /// Names and values; without a `content-type` among them, that is JSON's.
+        headers: Vec<(String, String)>,
+        /// The body, byte for byte.
+        body: Vec<u8>,
+        /// Whether the code is spent all the same.
+        consume: bool,
+    },
     /// Status 200 and a body of this many bytes, sent in chunks with no length announced.
     Huge {
         /// Size of the body.
@@ -67,7 +84,8 @@ impl Then {
         match self {
             Self::Normal | Self::CutAfter | Self::CutInBody | Self::HangInBody | Self::HangAfter => true,
             Self::CutBefore | Self::HangBefore => false,
-            Self::Errcode { consume, .. } | Self::Http { consume, .. } | Self::Huge { consume, .. } => *consume,
+            Self::Errcode { consume, .. } | Self::Http { consume, .. } => *consume,
+            Self::Raw { consume, .. } | Self::Huge { consume, .. } => *consume,
         }
     }
 }
@@ -97,6 +115,13 @@ impl Step {
         Then::Http { status, body: body.into(), consume: false }.into()
     }
 
+    /// Status 200, these headers and these bytes, the code not spent.
+    #[must_use]
+    pub fn raw(headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Then::Raw { status: 200, headers, body: body.into(), consume: false }.into()
+    }
+
     /// A body of this many bytes, the code not spent.
     #[must_use]
     pub fn huge(bytes: u64) -> Self {
@@ -106,9 +131,12 @@ impl Step {
     /// The same, but the code is spent first, for the kinds that leave the choice.
     #[must_use]
     pub fn consuming(mut self) -> Self {
-        if let Then::Errcode { consume, .. } | Then::Http { consume, .. } | Then::Huge { consume, .. } = &mut self.then
-        {
-            *consume = true;
+        match &mut self.then {
+            Then::Errcode { consume, .. }
+            | Then::Http { consume, .. }
+            | Then::Raw { consume, .. }
+            | Then::Huge { consume, .. } => *consume = true,
+            _ => {}
         }
         self
     }
@@ -152,6 +180,8 @@ struct Fields {
     errcode: Option<i64>,
     status: Option<u16>,
     body: Option<String>,
+    body_base64: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
     huge_body: Option<u64>,
     consume: Option<bool>,
 }
@@ -165,6 +195,9 @@ impl TryFrom<Wire> for Step {
             Wire::Fields(fields) => fields,
         };
         let consume = fields.consume.unwrap_or(false);
+        if fields.body_base64.is_some() || fields.headers.is_some() {
+            return Ok(Self { delay_ms: fields.delay_ms, then: fields.raw(consume)? });
+        }
         let then = match (fields.then, fields.errcode, fields.status, fields.body, fields.huge_body) {
             (None, Some(errcode), None, None, None) => Then::Errcode { errcode, consume },
             (None, None, None, None, Some(bytes)) => Then::Huge { bytes, consume },
@@ -182,6 +215,32 @@ impl TryFrom<Wire> for Step {
             }
         };
         Ok(Self { delay_ms: fields.delay_ms, then })
+    }
+}
+
+impl Fields {
+    /// A response of any bytes, which headers go with, too.
+    fn raw(self, consume: bool) -> Result<Then, &'static str> {
+        if self.then.is_some() || self.errcode.is_some() || self.huge_body.is_some() {
+            return Err("body_base64 and headers go with status and consume only, and headers with body too");
+        }
+        let body = match (self.body_base64, self.body) {
+            (Some(_), Some(_)) => return Err("a step has body or body_base64, not both"),
+            (Some(base64), None) => STANDARD.decode(base64).map_err(|_| "body_base64 is not base64")?,
+            (None, body) => body.unwrap_or_default().into_bytes(),
+        };
+        let status = self.status.unwrap_or(200);
+        if !(200..=599).contains(&status) {
+            return Err("a step's status is 200 to 599");
+        }
+        let headers: Vec<_> = self.headers.unwrap_or_default().into_iter().collect();
+        let is_header = |(name, value): &(String, String)| {
+            HeaderName::try_from(name.as_str()).is_ok() && HeaderValue::try_from(value.as_str()).is_ok()
+        };
+        if !headers.iter().all(is_header) {
+            return Err("a header's name or value is none of HTTP's");
+        }
+        Ok(Then::Raw { status, headers, body, consume })
     }
 }
 
@@ -217,6 +276,14 @@ mod tests {
             (r#"{"status":502}"#, Step::http(502, "")),
             (r#"{"status":502,"body":"gone","consume":true}"#, Step::http(502, "gone").consuming()),
             (r#"{"body":"<html>"}"#, Step::http(200, "<html>")),
+            (
+                r#"{"body_base64":"H4s=","headers":{"content-encoding":"gzip"},"consume":true}"#,
+                Step::raw(&[("content-encoding", "gzip")], [0x1f, 0x8b]).consuming(),
+            ),
+            (
+                r#"{"body":"x","headers":{"content-type":"text/html"}}"#,
+                Step::raw(&[("content-type", "text/html")], "x"),
+            ),
             (r#"{"huge_body":9000000}"#, Step::huge(9_000_000)),
             (r#""cut_before""#, Then::CutBefore.into()),
             (r#""cut_after""#, Then::CutAfter.into()),
@@ -239,6 +306,10 @@ mod tests {
             r#"{"consume":true}"#,
             r#"{"status":99}"#,
             r#"{"errcod":1}"#,
+            r#"{"body_base64":"?"}"#,
+            r#"{"body_base64":"H4s=","body":"x"}"#,
+            r#"{"headers":{"a b":"c"},"body":"x"}"#,
+            r#"{"headers":{"a":"b"},"errcode":1}"#,
         ];
         for text in nonsense {
             assert_eq!(read(text), None, "{text}");

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -131,11 +131,18 @@ fn classic_ask(query: &str) -> TokenAsk<'_> {
 async fn act_out(outcome: Outcome) -> Result<Response<AnswerBody>, Dropped> {
     wait(outcome.delay_ms).await;
     match outcome.act {
-        Act::Answer { status, body, .. } => {
+        Act::Answer { status, headers, body, .. } => {
             // A step said in Rust may hold any number; one that HTTP cannot end with becomes 500.
             let status = StatusCode::from_u16(status).ok().filter(|status| !status.is_informational());
             let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            Ok(json(status, AnswerBody::Whole(Some(body))))
+            let mut response = json(status, AnswerBody::Whole(Some(body)));
+            // A step said in Rust may name any header; one that HTTP does not have is left out.
+            for (name, value) in headers {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+            Ok(response)
         }
         Act::Huge { bytes } => Ok(json(StatusCode::OK, AnswerBody::Huge { left: bytes })),
         Act::Cut => Err(Dropped),

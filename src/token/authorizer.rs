@@ -183,7 +183,7 @@ impl Tokens {
         failed: &'a AccessToken,
         refusal: &'a WechatAnswer,
     ) -> Pending<'a> {
-        Box::pin(self.replace(component, failed, refusal, self.platform_waits_until()))
+        Box::pin(self.replace(component, failed, refusal, false, self.platform_waits_until()))
     }
 
     fn platform_waits_until(&self) -> Instant {

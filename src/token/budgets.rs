@@ -25,10 +25,12 @@ impl Tokens {
     pub(super) async fn fetch_wanted(&self, app: &KnownApp, wanted: &Wanted) -> Result<Fetched, TokenFault> {
         match wanted {
             Wanted::New { force: true } => self.fetch_by_force(app).await,
-            Wanted::OtherThan { failed, refusal } if app.source().mints() => {
-                self.fetch_from_budget(app, failed, refusal).await
+            Wanted::OtherThan { failed, refusal, again } if app.source().mints() => {
+                self.fetch_from_budget(app, failed, refusal, again.is_some()).await
             }
-            Wanted::OtherThan { failed, refusal } => self.fetch_other(app, failed, refusal).await,
+            Wanted::OtherThan { failed, refusal, again } => {
+                self.fetch_other(app, failed, refusal, again.is_some()).await
+            }
             Wanted::Valid | Wanted::Fresh | Wanted::New { force: false } => self.fetch_any(app).await,
         }
     }
@@ -39,30 +41,37 @@ impl Tokens {
         app: &KnownApp,
         failed: &AccessToken,
         refusal: &WechatAnswer,
+        again: bool,
     ) -> Result<Fetched, TokenFault> {
         let store = &self.0.parts.store;
         if !store.has_left(app.appid(), &REPLACED).await? {
             return Err(TokenFault::RefusedAgain(refusal.clone()));
         }
-        let fetched = self.fetch_other(app, failed, refusal).await?;
+        let fetched = self.fetch_other(app, failed, refusal, again).await?;
         // Away now? Then this one is not counted; it serves all the same.
         let _ = store.spend(app.appid(), &REPLACED).await;
         Ok(fetched)
     }
 
-    /// Another token than the one that WeChat refuses: by force, where it gives the same again and the settings allow it.
+    /// Another token than the one that WeChat refuses. Where it gives the same again, that one, if logins may be asked again
+    /// with it; only then by force, if the settings allow it, since WeChat allows that so seldom.
     async fn fetch_other(
         &self,
         app: &KnownApp,
         failed: &AccessToken,
         refusal: &WechatAnswer,
+        again: bool,
     ) -> Result<Fetched, TokenFault> {
         let fetched = self.fetch_any(app).await?;
         if fetched.token.access_token != *failed {
             return Ok(fetched);
         }
-        let errcode = refusal.errcode;
-        warn!(appid = %app.appid(), errcode, "WeChat refuses the access token and gave the same one again");
+        let (appid, errcode) = (app.appid(), refusal.errcode);
+        if again {
+            warn!(%appid, errcode, "WeChat refused the access token and gave the same one again: its logins are asked again with it");
+            return Ok(fetched);
+        }
+        warn!(%appid, errcode, "WeChat refuses the access token again and again, and gave the same one again");
         if let Some(renewal) = fetched.renewal {
             // The token is worth nothing; the refresh token that came with it is.
             self.keep_renewal(app, fetched.token, renewal);

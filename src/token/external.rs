@@ -72,7 +72,7 @@ impl External {
         }
     }
 
-    fn look_every(&self) -> Duration {
+    pub(super) fn look_every(&self) -> Duration {
         match self {
             Self::Key(_) => Duration::from_millis(50),
             Self::Server(_) => Duration::from_millis(500),

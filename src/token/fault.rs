@@ -91,6 +91,11 @@ impl TokenFault {
         }
     }
 
+    /// Whether it is about a token that WeChat refuses: over once WeChat takes it.
+    pub(super) fn is_of_token(&self) -> bool {
+        matches!(self, Self::StillRefused(_) | Self::NotReplaced { .. } | Self::RefusedAgain(_))
+    }
+
     /// Whether it is worth remembering; else whoever comes next tries for themselves.
     pub(super) fn is_remembered(&self) -> bool {
         !matches!(self, Self::Awaited | Self::NoForce)

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use crate::breaker::Permit;
 use crate::clock;
-use crate::login::WechatAnswer;
+use crate::login::{UnixMs, WechatAnswer};
 use crate::machine;
 use crate::store::{SharedRefusal, SharedToken};
 use crate::token::{Cached, KnownApp, Source, TokenFault, Tokens};
@@ -20,8 +20,9 @@ use crate::wechat::AccessToken;
 pub(super) enum Wanted {
     /// Any that is still valid.
     Valid,
-    /// Any that is still valid, other than the one that WeChat refused so.
-    OtherThan { failed: AccessToken, refusal: WechatAnswer },
+    /// Any that is still valid, other than the one that WeChat refused so; with `again` also that one, if it was fetched
+    /// later than this, in Unix ms.
+    OtherThan { failed: AccessToken, refusal: WechatAnswer, again: Option<UnixMs> },
     /// One that need not be refreshed yet.
     Fresh,
     /// One fetched now, whatever there is.
@@ -132,6 +133,9 @@ impl KnownApp {
         if !missed.fault.is_remembered() {
             return;
         }
+        if missed.fault.is_of_token() {
+            self.0.refused.give_up(Instant::now());
+        }
         let times = match &missed.refusal {
             Some(refusal) => refusal.times,
             None => self.0.fetching.times() + 1,
@@ -155,7 +159,10 @@ impl Wanted {
         }
         match self {
             Self::Valid => now < token.expires_at,
-            Self::OtherThan { failed, .. } => now < token.expires_at && token.access_token != *failed,
+            Self::OtherThan { failed, again, .. } => {
+                let is_given_again = again.is_some_and(|known| token.fetched_at > known);
+                now < token.expires_at && (token.access_token != *failed || is_given_again)
+            }
             Self::Fresh => now < source.fresh_until(token),
             Self::New { .. } => false,
         }

@@ -1,5 +1,7 @@
 //! Where an app's access token comes from, and how WeChat is asked for one.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::clock;
@@ -12,6 +14,9 @@ use crate::wechat::{AccessToken, Fault, TokenReply};
 
 /// A token is refreshed when less than this is left: WeChat then hands out the next one while the old one still works.
 const EARLY_MS: UnixMs = 300_000;
+
+/// A refused token that WeChat has given again is not asked for again within this.
+const GIVEN_AGAIN_FOR: Duration = Duration::from_secs(2);
 
 /// No token is believed to live longer: a token server may say any number.
 const LONGEST_LIFE_S: u64 = 30 * 24 * 60 * 60;
@@ -115,6 +120,14 @@ impl Source {
         }
         let life_ms = token.expires_at.saturating_sub(token.fetched_at);
         token.expires_at.saturating_sub(EARLY_MS.min(life_ms / 4))
+    }
+
+    /// How long it need not be looked whether there is another token than one that was refused and given again.
+    pub(super) fn given_again_for(&self) -> Duration {
+        match self {
+            Self::External(external) => external.look_every(),
+            _ => GIVEN_AGAIN_FOR,
+        }
     }
 
     /// Whether each call makes a new token, and ends the former one.

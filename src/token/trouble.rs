@@ -50,6 +50,15 @@ impl Troubles {
         });
     }
 
+    /// WeChat took this token, so it is not refused, or no longer.
+    pub(super) fn served(&self, token: &AccessToken) {
+        self.change(|known| {
+            if known.refused.as_ref().is_some_and(|(refused, ..)| *refused == digest_of(token)) {
+                known.refused = None;
+            }
+        });
+    }
+
     /// There is a token, and it may be another than the one that was refused.
     pub(super) fn has_token(&self, token: &AccessToken) {
         self.change(|known| {

@@ -188,3 +188,89 @@ fn each_pause_is_longer_than_the_one_before() {
     });
     assert_eq!([pauses.next(), pauses.next(), pauses.next()], [Some(150), Some(300), Some(600)]);
 }
+
+fn detail(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Conclude(Outcome::Failed(failure)) => failure.detail.clone().expect("words"),
+        other => panic!("no failure: {other:?}"),
+    }
+}
+
+#[test]
+fn a_failure_says_what_happened_and_how_often() {
+    let silent = || Err(Fault::no_response_within(Duration::from_secs(5)));
+    let mut history = History::default();
+    for attempt in 1..=5 {
+        history.asked = attempt;
+        judge(&silent(), &app(), &mut history, if attempt < 5 { EARLY } else { LATE });
+    }
+    // The last answer is judged once more at a login's end.
+    let told = detail(&judge(&silent(), &app(), &mut history, LATE));
+    assert_eq!(
+        told,
+        "WeChat did not respond within 5 s; 5 responses of 5 attempts were lost, the first of attempt 1: the code may be spent"
+    );
+    let mut history = heard();
+    judge(&silent(), &app(), &mut history, EARLY);
+    history.asked = 2;
+    let told = detail(&judge(&refused(40029), &app(), &mut history, EARLY));
+    assert_eq!(told, "WeChat did not respond within 5 s, at attempt 1 of 2: the code may be spent");
+    let mut history = History::default();
+    history.learn(2, true);
+    let told = detail(&judge(&refused(40029), &app(), &mut history, EARLY));
+    assert!(
+        told.starts_with("an earlier worker crashed or stopped while it may have been asking WeChat, at attempt 2")
+    );
+    let mut history = History::default();
+    for attempt in 1..=3 {
+        history.asked = attempt;
+        judge(&Err(Fault::Busy(502)), &app(), &mut history, EARLY);
+    }
+    assert_eq!(detail(&judge(&Err(Fault::Busy(502)), &app(), &mut history, LATE)), "WeChat answered HTTP 502, 3 times");
+    let told = detail(&verdict(&refused(45011), heard(), LATE));
+    assert_eq!(told, "WeChat limits the calls of this app (errcode 45011), once");
+    let unreadable = Err(Fault::Unreadable("there is no phone_info".into()));
+    assert_eq!(
+        detail(&verdict(&unreadable, heard(), EARLY)),
+        "WeChat's response could not be read: there is no phone_info"
+    );
+    let told = detail(&verdict(&Ok(Reply::Phone(phone(Some("wxOTHER")))), heard(), EARLY));
+    assert!(told.ends_with("names wxOTHER"), "{told}");
+    let failure = time_up_since(&History::default(), 1000, 13_340);
+    let told = failure.detail.as_deref();
+    assert_eq!(
+        (failure.reason, told),
+        (Reason::Expired, Some("its time was up 12.3 s before a worker could ask WeChat"))
+    );
+    for fault in [TokenFault::Awaited, TokenFault::Store, TokenFault::Wechat(Fault::Busy(502))] {
+        assert!(detail(&judge_token(&fault, &mut heard(), LATE)).contains(&fault.to_string()));
+    }
+}
+
+#[test]
+fn a_token_that_is_given_again_is_asked_with_again_a_few_times() {
+    let mut history = heard();
+    let mut pauses = vec![];
+    while may_ask_with_same_token(&history) {
+        match judge_same_token(&refusal(40001), &mut history, EARLY) {
+            Verdict::AskAgain { after_ms } => pauses.push(after_ms),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(pauses, [150, 300, 600, 1200]);
+    let at_the_end = |again| {
+        let mut history = History { same_token: again, ..heard() };
+        reason(&judge_same_token(&refusal(40001), &mut history, LATE))
+    };
+    assert_eq!(at_the_end(0), Some((TokenUnavailable, Advice::TryLater)), "one refusal may be a flicker");
+    assert_eq!(at_the_end(2), Some((TokenUnavailable, Advice::FixSetup)));
+    let in_doubt = judge_same_token(&refusal(40001), &mut unheard(), LATE);
+    assert_eq!(reason(&in_doubt), Some((InDoubt, Advice::NewCode)));
+}
+
+#[test]
+fn one_refused_token_after_the_other_is_exchanged_after_pauses() {
+    let second = History { other_tokens: 1, ..heard() };
+    assert_eq!(verdict(&refused(40001), second.clone(), EARLY), Verdict::AskAgain { after_ms: 300 });
+    assert_eq!(verdict(&refused(40001), second, LATE), Verdict::OtherToken);
+}

@@ -1,21 +1,25 @@
 //! Reading what was heard: JSON into replies, failures of the network into faults.
 
+mod body;
+mod cleaned;
 mod documented;
+mod json;
+mod phone;
 
 use std::error::Error;
+use std::time::Duration;
 
 use hyper_util::client::legacy;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::connect_fault;
 use crate::login::{PhoneInfo, WechatAnswer};
 use crate::secret::Secret;
-use crate::wechat::{AccessToken, AuthorizerReply, Heard, MerchantsReply};
+use crate::wechat::{AccessToken, AuthorizerReply, Heard, MerchantsReply, wire};
+use body::Plain;
+use json::{Json, Object};
 
-/// The longest `errmsg` that is kept, in characters.
-const MAX_ERRMSG_CHARS: usize = 300;
+/// The longest `rid` that is believed, in characters. WeChat's have 26.
+const RID_MOST: usize = 64;
 
 /// WeChat's answer to an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,12 +79,34 @@ impl Fault {
             Self::Unheard(_) | Self::Unreadable(_) => false,
         }
     }
+
+    /// A call whose time was up before WeChat responded.
+    pub(crate) fn no_response_within(limit: Duration) -> Self {
+        Self::Unheard(format!("{NO_RESPONSE} {}", seconds(limit)))
+    }
+
+    /// What happened, as a sentence for results and logs.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Unreachable(why) => format!("WeChat could not be reached ({why})"),
+            Self::Local(lack) => format!("this machine cannot connect to WeChat: {lack}"),
+            Self::Busy(status) => format!("WeChat answered HTTP {status}"),
+            Self::Throttled => "WeChat answered HTTP 429".to_owned(),
+            Self::Unheard(why) => match why.strip_prefix(NO_RESPONSE) {
+                Some(limit) => format!("WeChat did not respond within{limit}"),
+                None => format!("WeChat's response was lost ({why})"),
+            },
+            Self::Unreadable(why) => format!("WeChat's response could not be read: {why}"),
+        }
+    }
 }
 
-impl Heard {
-    pub(crate) fn fault(&self, problem: &str) -> Fault {
-        fault(self.status, problem)
-    }
+/// How the fault of a call without a response begins.
+const NO_RESPONSE: &str = "there was no answer within";
+
+/// `5 s`, `1.5 s`.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{} s", (time.as_secs_f64() * 10.0).round() / 10.0)
 }
 
 /// The fault of an answer that is not the JSON we know; HTTP's status may still tell something.
@@ -94,109 +120,154 @@ pub(super) fn fault(status: u16, problem: &str) -> Fault {
     }
 }
 
-/// The fields that every answer may have; the rest is read once it is known to be wanted.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(default, deserialize_with = "number_or_text")]
-    errcode: Option<i64>,
-    #[serde(borrow)]
-    errmsg: Option<&'a RawValue>,
-    #[serde(borrow)]
-    phone_info: Option<&'a RawValue>,
-    #[serde(borrow, alias = "component_access_token", alias = "authorizer_access_token")]
-    access_token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    expires_in: Option<&'a RawValue>,
-    #[serde(borrow)]
-    authorizer_refresh_token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    list: Option<&'a RawValue>,
+/// What a response of WeChat's has at least one of.
+const FIELDS: [&str; 6] = [ERRCODE, "phone_info", ACCESS_TOKENS[0], ACCESS_TOKENS[1], ACCESS_TOKENS[2], "list"];
+const ERRCODE: &str = "errcode";
+const ACCESS_TOKENS: [&str; 3] = ["access_token", "component_access_token", "authorizer_access_token"];
+
+/// A response, read as leniently as it takes. Every response is read by this, but for a success in WeChat's own shape.
+struct Response<'a> {
+    heard: &'a Heard,
+    object: Object,
+    /// More of the body was dropped than kept.
+    too_long: bool,
 }
 
-impl<'a> Envelope<'a> {
+impl<'a> Response<'a> {
     fn read(heard: &'a Heard) -> Result<Self, Fault> {
-        serde_json::from_slice(&heard.text).map_err(|_| heard.fault("not a JSON object with a known errcode"))
+        let plain = Plain::of(&heard.text);
+        let found = Object::find(&plain.bytes, &FIELDS).map(|object| (object, plain.too_long));
+        let found = found.or_else(|| {
+            let deflated = Plain::deflated(&plain.bytes)?;
+            Some((Object::find(&deflated.bytes, &FIELDS)?, deflated.too_long))
+        });
+        let Some((object, too_long)) = found else {
+            return Err(lost_or(heard, "it is no JSON object with a known field"));
+        };
+        let too_long = too_long || matches!(heard.cut, Some(Fault::Unreadable(_)));
+        let response = Self { heard, object, too_long };
+        // What was dropped may be a field that counts for more.
+        if too_long && !response.object.whole {
+            return Err(wire::too_long(heard.status));
+        }
+        Ok(response)
+    }
+
+    /// What is missing may have been in the part that was lost.
+    fn fault(&self, problem: &str) -> Fault {
+        match self.too_long {
+            true => wire::too_long(self.heard.status),
+            false => lost_or(self.heard, problem),
+        }
+    }
+
+    /// Every errcode that can be read, the last one first.
+    fn errcodes(&self) -> impl Iterator<Item = i64> {
+        self.object.all(ERRCODE).filter_map(|json| json.number().filter(|number| number.is_whole)?.to_i64())
+    }
+
+    /// Whether it says of itself that it is a success.
+    fn succeeded(&self) -> bool {
+        self.errcodes().any(|errcode| errcode == 0)
     }
 
     /// An errcode other than 0, with its text cleared of what was sent.
     fn refusal(&self, sent: &[&str]) -> Option<WechatAnswer> {
-        let errcode = self.errcode.filter(|errcode| *errcode != 0)?;
-        let errmsg = self.errmsg.map(text_of).unwrap_or_default();
-        let rid = rid(&errmsg);
-        Some(WechatAnswer { errcode, errmsg: cleared(&errmsg, sent), rid })
+        let errcode = self.errcodes().find(|errcode| *errcode != 0)?;
+        let errmsg = self.object.all("errmsg").find_map(Json::text).unwrap_or_default();
+        let errmsg = cleaned::redacted(&errmsg, sent);
+        Some(WechatAnswer { errcode, rid: rid(&errmsg), errmsg: cleaned::shortened(&errmsg) })
     }
 
     /// A token and its life.
-    fn grant(&self, heard: &Heard) -> Result<TokenGrant, Fault> {
-        let token = self.access_token.map(text_of).filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| heard.fault("there is no access_token"))?;
-        let life = self.expires_in.and_then(|raw| text_of(raw).parse().ok()).filter(|life| *life > 0);
-        let expires_in_s = life.ok_or_else(|| heard.fault("there is no expires_in"))?;
+    fn grant(&self) -> Result<TokenGrant, Fault> {
+        let token = ACCESS_TOKENS.iter().find_map(|name| self.secret(name));
+        let token = token.ok_or_else(|| self.fault("there is no access_token"))?;
+        let life = self.object.all("expires_in").find_map(|json| json.number()?.to_i64());
+        let life = life.and_then(|life| u64::try_from(life).ok()).filter(|life| *life > 0);
+        let expires_in_s = life.ok_or_else(|| self.fault("there is no expires_in"))?;
         Ok(TokenGrant { access_token: token.into(), expires_in_s })
     }
+
+    fn secret(&self, name: &str) -> Option<String> {
+        let texts = self.object.all(name).filter_map(Json::text);
+        texts.map(|text| text.trim().to_owned()).find(|text| !text.is_empty())
+    }
+}
+
+/// What was lost, where a part of the response was; else the fault of one that is not what we know.
+fn lost_or(heard: &Heard, problem: &str) -> Fault {
+    heard.cut.clone().unwrap_or_else(|| fault(heard.status, problem))
 }
 
 /// Reads the answer to an exchange. `sent` are the secrets that must not come back in its `errmsg`.
 pub(super) fn read_phone(heard: &Heard, sent: &[&str]) -> Result<Reply, Fault> {
-    match documented::read_phone(&heard.text) {
+    match documented::read_phone(&heard.text).filter(|_| heard.cut.is_none()) {
         Some(phone) => Ok(Reply::Phone(phone)),
-        None => read_phone_in_pieces(heard, sent),
+        None => read_phone_leniently(heard, sent),
     }
 }
 
-fn read_phone_in_pieces(heard: &Heard, sent: &[&str]) -> Result<Reply, Fault> {
-    let envelope = Envelope::read(heard)?;
-    if let Some(refusal) = envelope.refusal(sent) {
-        return Ok(Reply::Refused(refusal));
+/// A phone number is not lost because of an errcode that cannot be read, or that is there twice and once 0.
+fn read_phone_leniently(heard: &Heard, sent: &[&str]) -> Result<Reply, Fault> {
+    let response = Response::read(heard)?;
+    let refusal = response.refusal(sent);
+    if let Some(refusal) = refusal.as_ref().filter(|_| !response.succeeded()) {
+        return Ok(Reply::Refused(refusal.clone()));
     }
-    let raw = envelope.phone_info.ok_or_else(|| heard.fault("there is no phone_info"))?;
-    match serde_json::from_str::<PhoneInfo>(raw.get()) {
-        Ok(phone) if !phone.phone_number.is_empty() => Ok(Reply::Phone(phone)),
-        Ok(_) => Err(heard.fault("the phone number is empty")),
-        Err(_) => Err(heard.fault("phone_info is of another shape")),
+    match (phone::read(&response.object), refusal) {
+        (Ok(phone), _) => Ok(Reply::Phone(phone)),
+        (Err(_), Some(refusal)) => Ok(Reply::Refused(refusal)),
+        (Err(problem), None) => Err(response.fault(&problem)),
     }
 }
 
 /// Reads the answer to a request for a token.
 pub(super) fn read_token(heard: &Heard, sent: &[&str]) -> Result<TokenReply, Fault> {
-    let envelope = Envelope::read(heard)?;
-    match envelope.refusal(sent) {
-        Some(refusal) => Ok(TokenReply::Refused(refusal)),
-        None => envelope.grant(heard).map(TokenReply::Granted),
-    }
+    let response = Response::read(heard)?;
+    Ok(match granted(&response, sent)? {
+        Ok(grant) => TokenReply::Granted(grant),
+        Err(refusal) => TokenReply::Refused(refusal),
+    })
 }
 
 /// Reads the answer to a request for a merchant's token.
 pub(super) fn read_authorizer_token(heard: &Heard, sent: &[&str]) -> Result<AuthorizerReply, Fault> {
-    let envelope = Envelope::read(heard)?;
-    if let Some(refusal) = envelope.refusal(sent) {
-        return Ok(AuthorizerReply::Refused(refusal));
-    }
-    let refresh_token = envelope.authorizer_refresh_token.map(text_of).filter(|token| !token.is_empty());
-    Ok(AuthorizerReply::Granted { grant: envelope.grant(heard)?, refresh_token: refresh_token.map(Secret::from) })
+    let response = Response::read(heard)?;
+    Ok(match granted(&response, sent)? {
+        Ok(grant) => {
+            let refresh_token = response.secret("authorizer_refresh_token").map(Secret::from);
+            AuthorizerReply::Granted { grant, refresh_token }
+        }
+        Err(refusal) => AuthorizerReply::Refused(refusal),
+    })
 }
 
 /// Reads a part of a platform's merchants, each by itself: the appid of an entry that cannot be read is empty, and so is
 /// a refresh token that WeChat does not give.
 pub(super) fn read_merchants(heard: &Heard, sent: &[&str]) -> Result<MerchantsReply, Fault> {
-    let envelope = Envelope::read(heard)?;
-    if let Some(refusal) = envelope.refusal(sent) {
+    let response = Response::read(heard)?;
+    if let Some(refusal) = response.refusal(sent) {
         return Ok(MerchantsReply::Refused(refusal));
     }
-    let raw = envelope.list.ok_or_else(|| heard.fault("there is no list"))?;
-    let list: Vec<Value> = serde_json::from_str(raw.get()).map_err(|_| heard.fault("list is of another shape"))?;
-    let text = |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let pair = |entry: &Value| (text(entry, "authorizer_appid"), text(entry, "refresh_token").into());
-    Ok(MerchantsReply::Listed(list.iter().map(pair).collect()))
+    let Some(list) = response.object.all("list").find_map(Json::array) else {
+        return Err(response.fault("there is no list"));
+    };
+    let text = |entry: &Json, name| {
+        let text = entry.object().and_then(|entry| entry.all(name).find_map(Json::text));
+        text.map(|text| text.trim().to_owned()).unwrap_or_default()
+    };
+    let merchant = |entry: &Json| (text(entry, "authorizer_appid"), Secret::from(text(entry, "refresh_token")));
+    Ok(MerchantsReply::Listed(list.iter().map(merchant).collect()))
 }
 
 /// Reads the answer to a call that gives nothing.
 pub(super) fn read_done(heard: &Heard, sent: &[&str]) -> Result<Option<WechatAnswer>, Fault> {
-    let envelope = Envelope::read(heard)?;
-    match (envelope.refusal(sent), envelope.errcode) {
+    let response = Response::read(heard)?;
+    match (response.refusal(sent), response.succeeded()) {
         (Some(refusal), _) => Ok(Some(refusal)),
-        (None, Some(_)) => Ok(None),
-        (None, None) => Err(heard.fault("there is no errcode")),
+        (None, true) => Ok(None),
+        (None, false) => Err(response.fault("there is no errcode")),
     }
 }
 
@@ -223,32 +294,11 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
     deeper.fold(error.to_string(), |text, deeper| format!("{text}: {deeper}"))
 }
 
-/// WeChat's `errcode` is a number; some of its gateways are known to send text.
-fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let raw = Option::<&RawValue>::deserialize(deserializer)?;
-    let number = |raw: &RawValue| raw.get().parse().or_else(|_| text_of(raw).trim().parse());
-    raw.map(|raw| number(raw).map_err(serde::de::Error::custom)).transpose()
-}
-
-/// The text of a JSON string; of anything else its JSON.
-fn text_of(raw: &RawValue) -> String {
-    serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
-}
-
 /// WeChat's id of the call, which stands at the end of its error texts: `… rid: 8hex-8hex-8hex`.
 fn rid(errmsg: &str) -> Option<String> {
     let (_, rest) = errmsg.rsplit_once("rid: ")?;
     let rid: String = rest.chars().take_while(|c| c.is_ascii_hexdigit() || *c == '-').collect();
-    (rid.len() >= 8).then_some(rid)
-}
-
-/// An `errmsg` fit for results and logs: without what was sent, without control characters, not endless.
-fn cleared(errmsg: &str, sent: &[&str]) -> String {
-    let mut text = errmsg.to_owned();
-    for secret in sent.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "***");
-    }
-    text.chars().filter(|c| !c.is_control()).take(MAX_ERRMSG_CHARS).collect()
+    (8..=RID_MOST).contains(&rid.len()).then_some(rid)
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ pub fn is_bad_token(errcode: i64) -> bool {
     of_phone(errcode) == PhoneErrcode::BadToken
 }
 
+/// Whether an errcode proves that the token is good: the call got to where codes are looked at.
+pub fn proves_the_token(errcode: i64) -> bool {
+    matches!(of_phone(errcode), PhoneErrcode::DeadCode | PhoneErrcode::OtherApp)
+}
+
 /// Whether an errcode says that WeChat serves this app no calls at all, whatever the code: not certified, without the
 /// permission, limited or punished. 40097 and 402xx are not among them: one odd request may bring them about.
 pub fn stops_the_app(errcode: i64) -> bool {

@@ -82,7 +82,7 @@ impl Told {
     fn by(heard: &Result<Heard, Fault>) -> Self {
         match heard {
             Err(Fault::Unreachable(_)) => Self::Unreachable,
-            Err(Fault::Unheard(_)) => Self::Unheard,
+            Err(Fault::Unheard(_)) | Ok(Heard { cut: Some(Fault::Unheard(_)), .. }) => Self::Unheard,
             Err(Fault::Local(_)) => Self::Nothing,
             Ok(_) | Err(Fault::Busy(_) | Fault::Throttled | Fault::Unreadable(_)) => Self::Answered,
         }

@@ -31,8 +31,10 @@ struct Asking<'a, 'l> {
     time_up_ms: UnixMs,
     /// When the patience is over; it begins with the first answer, and stands still while the store is away.
     patience_ends_ms: Option<UnixMs>,
-    /// The token that WeChat refused, until there is another.
+    /// The token that WeChat refused, until there is another, or the same one once more.
     refused: Option<(AccessToken, WechatAnswer)>,
+    /// The token that WeChat gave again after it had refused it.
+    given_again: Option<AccessToken>,
     hard: &'a CancellationToken,
 }
 
@@ -40,6 +42,8 @@ struct Asking<'a, 'l> {
 enum Asked {
     Answer(Result<Reply, Fault>),
     NoToken(TokenFault),
+    /// Nothing, since WeChat refused the token so, and gave the same one again.
+    SameToken(WechatAnswer),
     /// Nothing, since WeChat does not serve the app now; a probe may go so much later.
     Stopped(Stopped, Duration),
 }
@@ -67,6 +71,7 @@ impl Walk<'_> {
             time_up_ms: worker.time_up_at(request, clock::now_ms()),
             patience_ends_ms: None,
             refused: None,
+            given_again: None,
             hard: self.hard,
         };
         asking.run().await
@@ -115,6 +120,10 @@ impl Asking<'_, '_> {
             Some(Err(fault)) => return Tried::Asked(Asked::NoToken(fault)),
             None => return Tried::Over,
         };
+        if let Some((_, refusal)) = self.refused.take_if(|(refused, _)| *refused == token) {
+            self.given_again = Some(token);
+            return Tried::Asked(Asked::SameToken(refusal));
+        }
         StopPoint::Token.reached();
         match self.lease.hold(self.history.asked).await {
             Hold::Held => Tried::Asked(Asked::Answer(self.ask(token, &probes).await)),
@@ -136,19 +145,24 @@ impl Asking<'_, '_> {
         match asked {
             Asked::Answer(answer) => verdict::judge(answer, self.app.appid(), self.history, moment),
             Asked::NoToken(fault) => verdict::judge_token(fault, self.history, moment),
+            Asked::SameToken(refusal) => verdict::judge_same_token(refusal, self.history, moment),
             Asked::Stopped(stopped, left) => verdict::judge_stopped(stopped, *left, self.history, moment),
         }
     }
 
     /// What was heard last tells most about why there is no phone number.
     fn at_the_end(&mut self, last: Option<&Asked>) -> Outcome {
-        match last.map(|asked| self.judge(asked)) {
-            Some(Verdict::Conclude(outcome)) => outcome,
-            _ => Outcome::Failed(verdict::time_up(self.history, clock::now_ms() >= self.time_up_ms)),
+        match (last.map(|asked| self.judge(asked)), last) {
+            (Some(Verdict::Conclude(outcome)), _) => outcome,
+            (Some(Verdict::OtherToken), Some(Asked::Answer(Ok(Reply::Refused(refusal))))) => {
+                verdict::judge_no_time_for_a_token(refusal, self.history)
+            }
+            _ => Outcome::Failed(verdict::time_up_since(self.history, self.time_up_ms, clock::now_ms())),
         }
     }
 
-    /// The token to ask with next: another one, if WeChat refused the last. None: given back after a hard stop.
+    /// The token to ask with next: if WeChat refused the last, another one, or the same where it may be asked with again.
+    /// None: given back after a hard stop.
     async fn token(&mut self) -> Option<Result<AccessToken, TokenFault>> {
         let patience = self.worker.0.limits.patience;
         let left = Duration::from_millis(self.until_ms().saturating_sub(clock::now_ms())).min(patience);
@@ -156,7 +170,10 @@ impl Asking<'_, '_> {
         let tokens = &self.worker.0.tokens;
         let fetching = async {
             match &self.refused {
-                Some((failed, refusal)) => tokens.replace(&self.app, failed, refusal, until).await,
+                Some((failed, refusal)) => {
+                    let may_be_the_same = verdict::may_ask_with_same_token(self.history);
+                    tokens.replace(&self.app, failed, refusal, may_be_the_same, until).await
+                }
                 None => tokens.current(&self.app, until).await,
             }
         };
@@ -170,8 +187,11 @@ impl Asking<'_, '_> {
             fetched = fetching => fetched,
             never = self.lease.keep(self.history.asked) => match never {},
         };
-        if fetched.is_ok() && self.refused.take().is_some() {
+        if let Ok(token) = &fetched
+            && self.refused.take_if(|(refused, _)| refused != token).is_some()
+        {
             self.history.other_tokens += 1;
+            self.history.same_token = 0;
         }
         Some(fetched)
     }
@@ -196,8 +216,10 @@ impl Asking<'_, '_> {
         self.calls.hear(self.app.appid(), &answer, probes, &self.worker.0.meters);
         match &answer {
             Ok(Reply::Refused(refusal)) if errcode::is_bad_token(refusal.errcode) => {
-                self.refused = Some((token, refusal.clone()));
+                self.refuse(token, refusal.clone());
             }
+            Ok(Reply::Phone(_)) => self.app.serves(&token),
+            Ok(Reply::Refused(refusal)) if errcode::proves_the_token(refusal.errcode) => self.app.serves(&token),
             Err(fault) => {
                 // WeChat was not asked.
                 self.history.asked -= u32::from(matches!(fault, Fault::Local(_)));
@@ -206,6 +228,14 @@ impl Asking<'_, '_> {
             Ok(_) => {}
         }
         answer
+    }
+
+    /// WeChat has refused this token, which may be another one than was given again.
+    fn refuse(&mut self, token: AccessToken, refusal: WechatAnswer) {
+        if self.given_again.take_if(|given_again| *given_again != token).is_some() {
+            self.history.same_token = 0;
+        }
+        self.refused = Some((token, refusal));
     }
 
     /// Waits before asking again. None: given back after a hard stop.

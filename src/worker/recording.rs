@@ -74,14 +74,21 @@ impl Walk<'_> {
     pub(super) fn tell(&self, result: &LoginResult) {
         self.worker.0.recent.remember(&result.request_id);
         self.worker.0.meters.concluded(result.outcome.as_str());
-        let answer = match &result.outcome {
-            Outcome::Failed(failure) => failure.answer.as_ref(),
+        let failure = match &result.outcome {
+            Outcome::Failed(failure) => Some(failure),
             Outcome::Succeeded(_) => None,
         };
+        let answer = failure.and_then(|failure| failure.answer.as_ref());
+        // A request that cannot be served has no appid in its result; it is of the only app all the same.
+        let only_app = failure.and_then(|_| self.worker.0.tokens.app(None));
+        let appid = result.appid.as_ref().or_else(|| Some(only_app.as_ref()?.appid()));
         info!(
             request_id = %result.request_id,
-            appid = result.appid.as_ref().map(tracing::field::display),
+            appid = appid.map(tracing::field::display),
             outcome = result.outcome.as_str(),
+            reason = failure.map(|failure| failure.reason.as_str()),
+            advice = failure.map(|failure| failure.advice.as_str()),
+            detail = failure.and_then(|failure| failure.detail.as_deref()),
             attempts = result.attempts,
             in_hand_ms = self.login.since.elapsed().as_millis() as u64,
             errcode = answer.map(|answer| answer.errcode),

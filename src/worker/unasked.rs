@@ -63,16 +63,21 @@ impl Walk<'_> {
             Err(problem) => return failed(Reason::InvalidRequest, problem),
         };
         let now_ms = clock::now_ms();
-        let too_old = now_ms >= self.worker.time_up_at(request, now_ms);
-        let time_up = |too_old| verdict::time_up(&self.history, too_old);
+        let time_up_ms = self.worker.time_up_at(request, now_ms);
+        let too_old = now_ms >= time_up_ms;
+        let time_up = || verdict::time_up_since(&self.history, time_up_ms, now_ms);
         let (failure, detail) = match why {
             Unasked::Unservable => return no_such_app(request),
             // It counts as expired a moment before it is.
-            Unasked::TooLate => (time_up(true), (!too_old).then_some(TOO_LITTLE_TIME)),
-            Unasked::WornOut => (time_up(too_old), Some(ENDED_TOO_OFTEN)),
-            Unasked::Declined => (time_up(too_old), (!too_old).then_some(SHARE_TAKEN)),
+            Unasked::TooLate if too_old => (time_up(), None),
+            Unasked::TooLate => (verdict::time_up(&self.history, true), Some(TOO_LITTLE_TIME)),
+            Unasked::WornOut => (time_up(), Some(ENDED_TOO_OFTEN)),
+            Unasked::Declined => (time_up(), (!too_old).then_some(SHARE_TAKEN)),
         };
-        Outcome::Failed(Failure { detail: detail.map(str::to_owned), ..failure })
+        match detail {
+            Some(detail) => Outcome::Failed(Failure { detail: Some(detail.to_owned()), ..failure }),
+            None => Outcome::Failed(failure),
+        }
     }
 }
 

@@ -191,6 +191,59 @@ async fn unavailable_to_the_end_of_the_patience() {
     }
 }
 
+fn gzipped(body: &str) -> Vec<u8> {
+    let mut packed = vec![];
+    let mut encoder = flate2::read::GzEncoder::new(body.as_bytes(), flate2::Compression::default());
+    std::io::Read::read_to_end(&mut encoder, &mut packed).expect("it is in memory");
+    packed
+}
+
+#[tokio::test]
+async fn a_phone_number_in_an_odd_response_is_not_lost() {
+    let fleet = real().start().await;
+    let phone = |watermark: &str| {
+        format!(r#"{{"errcode":0,"errmsg":"ok","phone_info":{{"phoneNumber":"13800138000","watermark":{watermark}}}}}"#)
+    };
+    let (good, other) = (phone(r#"{"timestamp":1}"#), phone(r#"{"timestamp":"1795862626","appid":"wxOTHER"}"#));
+    let text = [b"\xef\xbb\xbf", good.as_bytes(), b"\0\0"].concat();
+    let gbk = [b"{\"errmsg\":\"\xb3\x5c\",".as_slice(), &good.as_bytes()[1..]].concat();
+    let gzip = [("content-encoding", "gzip")];
+    let steps = [
+        (Step::raw(&gzip, gzipped(&good)), "succeeded"),
+        (Step::raw(&[], gzipped(&good)), "succeeded"),
+        (Step::raw(&gzip, good.clone()), "succeeded"),
+        (Step::raw(&[("content-type", "text/html")], text), "succeeded"),
+        (Step::raw(&[], gbk), "succeeded"),
+        (Step::raw(&gzip, gzipped(&other)), "app_mismatch"),
+        (Step::raw(&[], good.replace("13800138000", &"1".repeat(20_000))), "bad_answer"),
+        (Step::raw(&[], good.replace("13800138000", "none")), "bad_answer"),
+    ];
+    for (step, expected) in steps {
+        let tap = fleet.tap_with(&scripted([step.clone().consuming()]));
+        let result = fleet.login(&tap.code).await;
+        assert_eq!((result.outcome.as_str(), result.attempts), (expected, 1), "{step:?}");
+        match result.outcome {
+            Outcome::Succeeded(phone) => assert_eq!(phone.phone_number, "13800138000"),
+            Outcome::Failed(failure) => {
+                let detail = failure.detail.expect("words");
+                assert!(detail.contains("wxOTHER") || detail.contains("phoneNumber"), "{detail}");
+                assert!(!detail.contains("11111") && !detail.contains("none"), "{detail}");
+            }
+        }
+    }
+    let tokens = Mood {
+        endpoint: Endpoint::Token,
+        appid: None,
+        calls: Some(1),
+        step: Step::raw(&gzip, gzipped("\u{feff}{\"access_token\":\"92_odd\",\"expires_in\":7200.0}")),
+    };
+    let fleet = real().start().await;
+    fleet.simulator.set_mood(tokens).expect("a good mood");
+    let result = fleet.login(&fleet.tap().code).await;
+    assert_eq!(result.outcome.as_str(), "succeeded", "the simulator does not know this token, and gives another");
+    assert_eq!(result.attempts, 2);
+}
+
 #[tokio::test]
 async fn token_unavailable_says_whose_fault_it_is() {
     let changes = [

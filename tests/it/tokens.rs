@@ -6,7 +6,7 @@ use quicklogin::clock;
 use quicklogin::login::{Advice, AppId, LoginRequest, Outcome, Reason};
 use quicklogin::simulator::{AppChange, Endpoint, Mint, Mood, Step};
 use quicklogin::store::SharedToken;
-use quicklogin::token::Source;
+use quicklogin::token::{KeptSecret, Source};
 use quicklogin::worker::Limits;
 use tokio::time::{Instant, sleep};
 
@@ -210,6 +210,77 @@ async fn every_token_revoked_twenty_times_under_load_costs_two_calls_each_at_mos
     assert!(calls <= 1 + 2 * 20, "{calls} calls");
 }
 
+/// WeChat refuses so many phone calls with this errcode, and thinks its token good.
+fn refuse_for_a_moment(fleet: &Fleet, errcode: i64, calls: u64) {
+    let mood = Mood { endpoint: Endpoint::Phone, appid: None, calls: Some(calls), step: Step::errcode(errcode) };
+    fleet.simulator.set_mood(mood).expect("a good mood");
+}
+
+#[tokio::test]
+async fn a_token_that_wechat_refuses_for_a_moment_is_asked_with_again() {
+    for may_force in [false, true] {
+        let source: fn(&AppId, KeptSecret) -> Source = match may_force {
+            true => |_, secret| Source::Stable { secret, may_force: true },
+            false => |_, secret| Source::Stable { secret, may_force: false },
+        };
+        let plan = Plan::on(Ground::RabbitAndRedis);
+        let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
+        let fleet = Plan { limits, source, ..plan }.start().await;
+        assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+        for (errcode, calls) in [(40001, 1), (40014, 2), (42001, 3), (40001, 4)] {
+            refuse_for_a_moment(&fleet, errcode, calls);
+            let result = fleet.login(&fleet.tap().code).await;
+            assert_eq!((result.outcome.as_str(), result.attempts), ("succeeded", calls as u32 + 1), "{errcode}");
+            let others = fleet.login(&fleet.tap().code).await;
+            assert_eq!((others.outcome.as_str(), others.attempts), ("succeeded", 1), "nobody was told of it");
+        }
+        let asked = fleet.simulator.asked_without_codes();
+        assert_eq!((asked.tokens[APP].forced, asked.token_lives.len()), (0, 1), "with the same token all along");
+        assert!(asked.stable_token.calls <= 1 + 8, "{}", asked.stable_token.calls);
+        assert_eq!(fleet.redis().cli(&["EXISTS", &format!("quicklogin:refusal:{{{APP}}}")]), "0");
+    }
+}
+
+#[tokio::test]
+async fn while_one_login_is_refused_now_and_then_the_others_are_served() {
+    let plan = Plan::on(Ground::RabbitAndRedis);
+    let limits = Limits { patience: Duration::from_secs(20), ..plan.limits };
+    let fleet = Plan { workers: 2, limits, ..plan }.start().await;
+    assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
+    let refused = Mint::of(APP).script(vec![Step::errcode(40001); 6]);
+    let refused = request(&fleet.tap_with(&refused).code);
+    fleet.publish(&refused).await;
+    let outcomes = steady_load(&fleet, 80, 4, |_| {}).await;
+    all_succeeded(&outcomes);
+    let result = fleet.result(&refused.request_id).await;
+    assert_eq!((result.outcome.as_str(), result.attempts), ("succeeded", 7), "others were served with the same token");
+}
+
+#[tokio::test]
+async fn a_login_that_waits_to_be_asked_with_the_same_token_keeps_its_claim() {
+    let plan = Plan { workers: 2, call_timeout: Duration::from_millis(500), ..Plan::on(Ground::RabbitAndRedis) };
+    let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
+    let fleet = Plan { limits, ..plan }.start().await;
+    refuse_for_a_moment(&fleet, 40001, 4);
+    let request = request(&fleet.tap().code);
+    // The other worker would take it over, if the lease ran out.
+    fleet.publish(&request).await;
+    fleet.publish(&request).await;
+    let result = fleet.result(&request.request_id).await;
+    assert_eq!((result.outcome.as_str(), result.attempts), ("succeeded", 5));
+    assert_eq!(fleet.asked_for_phones(), 5);
+}
+
+#[tokio::test]
+async fn a_new_token_that_is_refused_for_a_moment_too_is_replaced_after_a_pause() {
+    let plan = Plan { source: |_, secret| Source::Classic { secret }, ..Plan::on(Ground::RabbitAndRedis) };
+    let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
+    let fleet = Plan { limits, ..plan }.start().await;
+    refuse_for_a_moment(&fleet, 40001, 3);
+    let result = fleet.login(&fleet.tap().code).await;
+    assert_eq!((result.outcome.as_str(), result.attempts), ("succeeded", 4));
+}
+
 /// WeChat refuses every phone call for now, but thinks its token good.
 fn refuse_good_tokens(fleet: &Fleet) {
     let mood = Mood { endpoint: Endpoint::Phone, appid: None, calls: None, step: Step::errcode(40001) };
@@ -231,15 +302,21 @@ async fn a_token_that_wechat_refuses_and_gives_again_is_told_and_never_ended_by_
     let Outcome::Failed(told) = fleet.login(&fleet.tap().code).await.outcome else { panic!("it fails") };
     assert_eq!((told.advice, told.answer.expect("WeChat's refusal").errcode), (Advice::FixSetup, 40001));
     assert!(told.detail.expect("words").contains("gave the same one again"));
+    fleet.simulator.clear_moods();
+    eventually("it mends by itself", async || fleet.login(&fleet.tap().code).await.outcome.as_str() == "succeeded")
+        .await;
 }
 
 #[tokio::test]
 async fn where_it_is_allowed_such_a_token_is_ended_by_force_once_in_thirty_seconds() {
     let source = |_: &AppId, secret| Source::Stable { secret, may_force: true };
-    let fleet = Plan { workers: 3, source, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let plan = Plan::on(Ground::RabbitAndRedis);
+    let limits = Limits { patience: Duration::from_secs(10), ..plan.limits };
+    let fleet = Plan { workers: 3, source, limits, ..plan }.start().await;
     assert_eq!(fleet.login(&fleet.tap().code).await.outcome.as_str(), "succeeded");
-    let scripted =
-        fleet.simulator.mint_many(&Mint::of(APP).script([Step::errcode(40001)]), 10).expect("it knows the app");
+    // As often as a login is asked with one token, and then force is tried.
+    let refused = Mint::of(APP).script(vec![Step::errcode(40001); 5]);
+    let scripted = fleet.simulator.mint_many(&refused, 4).expect("it knows the app");
     for tap in &scripted[..1] {
         assert_eq!(fleet.login(&tap.code).await.outcome.as_str(), "succeeded", "with the token that force has brought");
     }

@@ -137,7 +137,7 @@ async fn at_wechat(
         world.answer_is_there(asking, *status);
     }
     // Nobody there any more? Then nobody hears it.
-    let _ = answers.send(answered.map(|(status, text)| Heard { status, text }));
+    let _ = answers.send(answered.map(|(status, text)| Heard::whole(status, text)));
 }
 
 /// Holds the line open and says nothing.

@@ -4,6 +4,7 @@ use crate::commands::CommandError;
 use crate::commands::dead::entry::headings;
 use crate::commands::dead::filters::Filters;
 use crate::commands::dead::{Reader, print};
+use crate::telemetry::say;
 
 #[derive(clap::Args)]
 pub(in crate::commands) struct Args {
@@ -31,7 +32,7 @@ pub(super) async fn run(mut reader: Reader, args: Args) -> Result<(), CommandErr
         }
     }
     if listed == 0 && args.limit > 0 && !args.json {
-        say(reader.none(&args.filters));
+        say(format_args!("{}", reader.none(&args.filters)));
     }
     reader.tell_unread("; --limit is how many are listed");
     reader.close().await

@@ -20,6 +20,7 @@ pub(crate) enum Act {
         status: u16,
         /// What the body says, where it is in WeChat's own shape.
         errcode: Option<i64>,
+        headers: Vec<(String, String)>,
         body: Bytes,
     },
     Huge {
@@ -41,7 +42,12 @@ impl Outcome {
         let act = match step.then {
             Then::Normal => Act::answer(errcode, write(said)),
             Then::Errcode { errcode, .. } => Act::answer(errcode, write(Err(errcode))),
-            Then::Http { status, body, .. } => Act::Answer { status, errcode: None, body: body.into() },
+            Then::Http { status, body, .. } => {
+                Act::Answer { status, errcode: None, headers: vec![], body: body.into() }
+            }
+            Then::Raw { status, headers, body, .. } => {
+                Act::Answer { status, errcode: None, headers, body: body.into() }
+            }
             Then::Huge { bytes, .. } => Act::Huge { bytes },
             Then::CutBefore | Then::CutAfter => Act::Cut,
             Then::CutInBody => Act::CutInBody(write(said)),
@@ -54,7 +60,7 @@ impl Outcome {
 
 impl Act {
     fn answer(errcode: i64, body: Bytes) -> Self {
-        Self::Answer { status: 200, errcode: Some(errcode), body }
+        Self::Answer { status: 200, errcode: Some(errcode), headers: vec![], body }
     }
 
     pub(super) fn count_into(&self, asked: &mut EndpointAsked) {

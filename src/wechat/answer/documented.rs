@@ -1,10 +1,10 @@
 //! The answer that nearly every exchange gets, a success in the shape that WeChat documents, read in one pass. Whatever is
-//! not exactly that is not judged here: `super` reads it piece by piece, as leniently as it takes, and what is read here
-//! it would read just the same.
+//! not exactly that is not judged here: `super` reads it as leniently as it takes, and would read this one just the same.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::phone;
 use crate::login::{PhoneInfo, Watermark};
 
 /// Every field that such an answer has; another one may be one that counts for more.
@@ -30,8 +30,8 @@ struct Documented {
 
 /// The phone number, if this is such an answer.
 pub(super) fn read_phone(text: &[u8]) -> Option<PhoneInfo> {
-    // An array of the same values would be read too.
-    let text = std::str::from_utf8(text).ok().filter(|text| text.starts_with('{'))?;
+    // An array of the same values would be read as an object is.
+    let text = std::str::from_utf8(text).ok().filter(|text| text.starts_with('{') && !text.contains('['))?;
     let success: Success = serde_json::from_str(text).ok()?;
-    (success.errcode == 0 && !success.phone_info.phone_number.is_empty()).then_some(success.phone_info)
+    (success.errcode == 0 && phone::is_plain(&success.phone_info)).then_some(success.phone_info)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::{Call, Heard, MAX_ANSWER_BYTES, too_long};
+use super::{Call, Heard, MAX_ANSWER_BYTES, Partial, bounded};
 use crate::wechat::answer::{self, Fault};
 use crate::wechat::{ClientError, ClientSettings};
 
@@ -55,11 +55,9 @@ impl Https {
         Ok(Self(client))
     }
 
-    pub(super) async fn carry(&self, call: Call) -> Result<Heard, Fault> {
+    pub(super) async fn carry(&self, call: Call, partial: &Partial) -> Result<Heard, Fault> {
         let response = self.0.request(request(call)).await.map_err(|error| answer::unanswered(&error))?;
-        let status = response.status().as_u16();
-        let text = whole(status, response.into_body()).await?;
-        Ok(Heard { status, text })
+        body_of(response.status().as_u16(), response.into_body(), partial).await
     }
 }
 
@@ -86,20 +84,28 @@ fn request(call: Call) -> Request<Full<Cursor<Vec<u8>>>> {
     request
 }
 
-/// An answer is mostly so short that it comes in one piece, and is not copied then.
-async fn whole(status: u16, mut body: Incoming) -> Result<Bytes, Fault> {
-    let mut text = BytesMut::new();
+/// An answer is mostly so short that it comes in one piece, and is not copied then. Of one that breaks off, or is too
+/// long, there is what has come.
+async fn body_of(status: u16, mut body: Incoming, partial: &Partial) -> Result<Heard, Fault> {
+    let mut is_first = true;
     while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(|error| answer::cut_off(&error))?.into_data() else { continue };
-        if text.len() + piece.len() > MAX_ANSWER_BYTES {
-            return Err(too_long(status));
+        let piece = match frame {
+            Ok(frame) => frame.into_data(),
+            Err(error) => {
+                let cut = answer::cut_off(&error);
+                return partial.take(Some(cut.clone())).ok_or(cut);
+            }
+        };
+        let Ok(piece) = piece else { continue };
+        if is_first && body.is_end_stream() {
+            return Ok(bounded(Heard::whole(status, piece)));
         }
-        if text.is_empty() && body.is_end_stream() {
-            return Ok(piece);
+        is_first = false;
+        if partial.add(status, &piece) > MAX_ANSWER_BYTES {
+            break;
         }
-        text.extend_from_slice(&piece);
     }
-    Ok(text.freeze())
+    Ok(bounded(partial.take(None).unwrap_or_else(|| Heard::whole(status, Bytes::new()))))
 }
 
 /// Makes connections, each in a bounded time: name look-up, TCP and TLS together. Cloned for each call, so it is one
