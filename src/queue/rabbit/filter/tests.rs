@@ -200,7 +200,7 @@ fn odd() -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn lapin_reads_whatever_a_publisher_has_written() {
     for (what, content_header) in odd() {
-        println!("{what}");
+        eprintln!("{what}");
         lapin_reads(&content_header);
     }
 }
