@@ -23,6 +23,7 @@ mod hosts;
 mod https;
 mod killed;
 mod load;
+mod odd_keys;
 mod odd_redis;
 mod overload;
 mod panics;
