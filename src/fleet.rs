@@ -215,5 +215,5 @@ impl From<WechatAnswer> for Answer {
 }
 
 fn quote(text: &str) -> String {
-    text[..text.floor_char_boundary(QUOTE_MAX.min(text.len()))].to_owned()
+    text.chars().take(QUOTE_MAX).collect()
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, RedisError, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -301,8 +301,13 @@ impl Redis {
 
     async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, StoreAway> {
         let Borrowed { mut connection, number } = self.link.borrow()?;
-        let answer = call.run(&mut connection).await;
-        self.link.observe(number, answer)
+        match call.run(&mut connection).await {
+            Err(error) if script::is_odd_key(&error) => {
+                self.complain_of(&call.kind());
+                self.link.observe(number, T::from_redis_value(Value::Nil).map_err(RedisError::from))
+            }
+            answer => self.link.observe(number, answer),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod https;
 mod killed;
 mod load;
 mod metrics;
+mod odd_keys;
 mod odd_messages;
 mod odd_redis;
 mod output;

@@ -1,8 +1,6 @@
 //! A Redis that is older, narrower or set up otherwise than ours: it serves, or it is said plainly why it does not. No
 //! error text of a server is printed as it is: it may repeat a password.
 
-use std::time::Duration;
-
 use quicklogin::clock;
 use serde_json::json;
 use tokio::task::block_in_place;
@@ -133,6 +131,22 @@ async fn a_command_on_several_keys_that_is_refused_is_logged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_refuses_scripts_on_two_keys_is_told_to_be_of_no_use() {
+    let servers = Servers::start();
+    let odd = OddRedis::in_front_of(servers.redis.port(), |command| {
+        let is_script = command[0].to_ascii_uppercase().starts_with("EVAL");
+        let refuses = is_script && command[2] != "1";
+        refuses.then(|| "-ERR CROSSSLOT all keys of a script must be in the same slot\r\n".into())
+    });
+    let site = site(&servers, &odd.url(), "");
+    let ops = format!("127.0.0.1:{}", free_port());
+    let worker = site.worker_with(&[("QUICKLOGIN__OPS__LISTEN", &ops)]);
+    eventually("the log says so", async || worker.said().contains("ignores hash tags")).await;
+    let ready = get(&format!("http://{ops}/readyz")).await;
+    assert!(ready["detail"].as_str().is_some_and(|detail| detail.contains("ignores hash tags")), "{ready}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_a_cluster_that_is_named_as_one_redis_is_told_to_be_one() {
     let servers = Servers::start();
     let cluster = block_in_place(Cluster::shared);
@@ -258,86 +272,4 @@ async fn a_redis_that_may_delete_keys_is_warned_of_even_if_it_does_not_tell_its_
     eventually("it has looked", async || servers.redis.calls_of("info") > 0).await;
     eventually("it is ready", async || status(&format!("{}/readyz", servers.gateway_url())).await == 200).await;
     assert!(!gateway.0.said().contains("maxmemory-policy"), "{}", gateway.0.said());
-}
-
-#[tokio::test]
-async fn keys_that_hold_something_else_delay_no_login_for_ever() {
-    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
-    let rows: &[(&str, &[&str])] = &[
-        ("claim", &["RPUSH", "KEY", "x"]),
-        ("claim", &["SADD", "KEY", "x"]),
-        ("claim", &["ZADD", "KEY", "1", "x"]),
-        ("claim", &["HSET", "KEY", "x", "y"]),
-        ("claim", &["HSET", "KEY", "owner", "x", "until", "never", "asked", "1", "unheard", "0"]),
-        ("claim", &["SET", "KEY", "garbage"]),
-        ("claim", &["SET", "KEY", ""]),
-        ("claim", &["SET", "KEY", "1 0 60000 somebody"]),
-        ("claim", &["SET", "KEY", "99999999999999999999999999999999 0 60000 somebody"]),
-        ("result", &["RPUSH", "KEY", "x"]),
-        ("result", &["HSET", "KEY", "x", "y"]),
-        ("result", &["SET", "KEY", "garbage"]),
-        ("result", &["SET", "KEY", "{}"]),
-        ("accepted", &["RPUSH", "KEY", "x"]),
-        ("request", &["RPUSH", "KEY", "x"]),
-    ];
-    let mut requests = vec![];
-    for (kind, command) in rows {
-        let request = request(&fleet.tap().code);
-        let key = format!("quicklogin:{kind}:{{{}}}", request.request_id);
-        let command: Vec<_> = command.iter().map(|word| if *word == "KEY" { key.as_str() } else { word }).collect();
-        fleet.redis().cli(&command);
-        fleet.publish(&request).await;
-        requests.push((request, *kind, command.join(" ")));
-    }
-    for (request, kind, set) in requests {
-        let mut result = None;
-        eventually("it has its result", async || {
-            let found = fleet.redis().try_cli(&["GET", &format!("quicklogin:result:{{{}}}", request.request_id)]);
-            result = found.filter(|found| found.contains("succeeded"));
-            result.is_some()
-        })
-        .await;
-        let claim = format!("quicklogin:claim:{{{}}}", request.request_id);
-        assert!(fleet.redis().keys(&claim).is_empty(), "{kind}: {set}");
-    }
-}
-
-#[tokio::test]
-async fn shared_keys_of_another_type_or_without_an_end_keep_no_app_from_its_token() {
-    let rows: &[(&str, &[&str])] = &[
-        ("token", &["RPUSH", "KEY", "x"]),
-        ("token", &["SET", "KEY", "garbage"]),
-        ("refresh", &["RPUSH", "KEY", "x"]),
-        ("refresh", &["SET", "KEY", "somebody"]),
-        ("refusal", &["RPUSH", "KEY", "x"]),
-        ("refusal", &["SET", "KEY", "garbage"]),
-    ];
-    for (kind, command) in rows {
-        let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
-        let key = format!("quicklogin:{kind}:{{{APP}}}");
-        let command: Vec<_> = command.iter().map(|word| if *word == "KEY" { key.as_str() } else { word }).collect();
-        fleet.redis().cli(&command);
-        let mut fleet = fleet;
-        fleet.add_worker();
-        // The first may meet a lead that ends only a moment later.
-        let succeeds = async || fleet.login(&fleet.tap().code).await.outcome.as_str() == "succeeded";
-        eventually(&format!("with {command:?} a login succeeds"), succeeds).await;
-    }
-}
-
-#[tokio::test]
-async fn a_code_whose_key_holds_something_else_is_taken_once() {
-    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
-    let tap = fleet.tap();
-    let submit = async || post(&format!("{}/v1/logins", fleet.url), &json!({"code": tap.code})).await;
-    let first = submit().await;
-    let key = fleet.redis().keys("quicklogin:code:*").remove(0);
-    fleet.redis().cli(&["DEL", &key]);
-    fleet.redis().cli(&["RPUSH", &key, "x"]);
-    let second = submit().await;
-    assert_ne!(first["request_id"], second["request_id"], "it was taken anew");
-    assert_eq!(submit().await["request_id"], second["request_id"], "and once");
-    fleet.redis().cli(&["PERSIST", &key]);
-    submit().await;
-    assert!(fleet.redis().ttl_ms(&key).is_some_and(|ttl_ms| ttl_ms <= Duration::from_secs(240).as_millis() as u64));
 }

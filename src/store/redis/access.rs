@@ -46,7 +46,8 @@ impl Redis {
         let in_scripts = try_join_all(of_submitting.chain(of_working).map(|tried| self.try_in_script(tried)));
         let commands = self.commands(uses);
         let outside = try_join_all(commands.iter().map(|command| self.try_command(command)));
-        let (in_scripts, outside) = tokio::join!(in_scripts, outside);
+        let together = async { if works { self.try_keys_together().await } else { Ok(()) } };
+        let (in_scripts, outside, together) = tokio::join!(in_scripts, outside, together);
         // A node of a cluster refuses all else too, and this says why.
         if self.link.was_redirected() {
             return Err(StoreAway(
@@ -57,7 +58,8 @@ impl Redis {
         }
         spread?;
         outside?;
-        in_scripts.map(drop)
+        in_scripts?;
+        together
     }
 
     /// Commands outside of scripts.
@@ -102,6 +104,21 @@ impl Redis {
             Err(error) if scrubber::is_wrong_type(&error) => Ok(()),
             Err(error) if scrubber::is_about_several_keys(&error) && !self.link.takes_several_keys() => Ok(()),
             Err(error) => Err(named(command, &error, self.link.fault(number, &error))),
+        }
+    }
+
+    /// All keys of one login, or of one app, are in one slot, if whatever is between takes heed of their braces.
+    async fn try_keys_together(&self) -> Result<(), StoreAway> {
+        let mut call = self.scripts.probe.on([key::RESULT, key::CLAIM].map(|kind| self.probe_key(kind)));
+        call.arg("EXISTS");
+        let Borrowed { mut connection, number } = self.link.borrow()?;
+        match call.run::<Value>(&mut connection).await {
+            Err(error) if scrubber::is_about_several_keys(&error) => Err(StoreAway(format!(
+                "Redis refuses a script on two keys of one login, which share a hash tag in braces; a proxy that ignores hash \
+                 tags cannot be used: {}",
+                self.link.fault(number, &error).0
+            ))),
+            answer => self.link.observe(number, answer).map(drop),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, RedisWrite, ServerErrorKind, ToRedisArgs};
+use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, RedisWrite, ServerErrorKind, ToRedisArgs};
 
 use super::link::Connection;
 
@@ -22,6 +22,15 @@ pub(super) struct Script {
 pub(super) struct Call<'a> {
     command: Cmd,
     code: &'a str,
+}
+
+/// The error with which a script says that it has replaced a key that held something else. All else it has done, and it
+/// would have answered nothing.
+const ODD_KEY: &str = "ODDKEY";
+
+/// Whether it is that error.
+pub(super) fn is_odd_key(error: &RedisError) -> bool {
+    error.code() == Some(ODD_KEY)
 }
 
 impl Script {
@@ -50,6 +59,16 @@ impl Call<'_> {
     pub(super) fn text(&mut self, argument: impl Display) -> &mut Self {
         self.command.write_arg_fmt(argument);
         self
+    }
+
+    /// The kind of its first key, for people.
+    pub(super) fn kind(&self) -> String {
+        let key = match self.command.args_iter().nth(3) {
+            Some(Arg::Simple(key)) => String::from_utf8_lossy(key).into_owned(),
+            _ => String::new(),
+        };
+        let before_name = key.split_once(":{").map_or(key.as_str(), |(before, _)| before);
+        before_name.rsplit(':').next().unwrap_or_default().to_owned()
     }
 
     pub(super) async fn run<T: FromRedisValue>(&self, connection: &mut Connection) -> RedisResult<T> {
@@ -91,5 +110,6 @@ mod tests {
         let rest = |words: &str| words.split("\r\n").skip(5).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(rest(&whole), ["$1", "2", "$3", "one", "$3", "two", "$1", "a", "$1", "7", ""]);
         assert_eq!(rest(&by_digest), rest(&whole));
+        assert_eq!(script.on(["a:b:code:{x:{y}"]).kind(), "code");
     }
 }

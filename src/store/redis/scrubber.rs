@@ -101,7 +101,7 @@ impl Scrubber {
                 self.without_credentials(ours) + &self.text(detail)
             }
         };
-        cut(&words, WORDS_MAX).to_owned()
+        words.chars().take(WORDS_MAX).collect()
     }
 
     /// What may be printed of a server's text.
@@ -155,10 +155,6 @@ pub(super) fn is_wrong_type(error: &RedisError) -> bool {
 /// The error code, or a word for the kind of the fault.
 pub(super) fn code(error: &RedisError) -> &str {
     error.code().unwrap_or_else(|| error.category())
-}
-
-fn cut(text: &str, longest: usize) -> &str {
-    &text[..text.floor_char_boundary(longest.min(text.len()))]
 }
 
 /// Quoted text is an argument, unless it is the name of a command. An apostrophe within a word quotes nothing.

@@ -68,7 +68,11 @@ impl Redis {
     ) -> Result<bool, StoreAway> {
         let mut call = self.scripts.lead_refresh.on([self.key(key::REFRESH, appid.as_str())]);
         call.arg(leader).arg(ms(lease));
-        self.run(&call).await
+        let said: u8 = self.run(&call).await?;
+        if said == 2 {
+            self.complain_of(key::REFRESH);
+        }
+        Ok(said > 0)
     }
 
     pub(in crate::store) async fn share_token(
