@@ -114,12 +114,10 @@ enum Kind {
 /// What `--help` says of them.
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  done, or whoever read the output has gone away; of a worker or serve:
-       stopped, by whichever signal, with all that was in hand settled
+    0  done, or the reader of stdout left; worker, serve: stopped, all settled
     1  failed at run time
     2  usage or settings
-    3  a worker or serve stopped while RabbitMQ or Redis was away; what was in
-       hand is delivered again
+    3  worker, serve: stopped without RabbitMQ or Redis; logins come again
   101  a bug: it panicked";
 
 /// Runs the command that the command line names, and says on stderr why it failed, if it did.
@@ -135,7 +133,7 @@ pub fn main() -> ExitCode {
             let _unwritten = usage.print();
             return ExitCode::from(Kind::UsageOrSettings as u8);
         }
-        Err(help) => help.print().and_then(|()| io::stdout().flush()).map_err(output::unwritten),
+        Err(help) => help.print().and_then(|()| io::stdout().flush()).map_err(|error| output::unwritten(&error)),
     };
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     if !failure.is_silent() {

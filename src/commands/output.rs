@@ -20,7 +20,7 @@ static FAILED: Mutex<Option<CommandError>> = Mutex::new(None);
 /// Writes a line, or several, as they are.
 pub(super) fn print(lines: impl Display) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{lines}").and_then(|()| stdout.flush()).map_err(unwritten)
+    writeln!(stdout, "{lines}").and_then(|()| stdout.flush()).map_err(|error| unwritten(&error))
 }
 
 /// Writes JSON on one line; what commands a terminal is escaped in it.
@@ -43,7 +43,7 @@ pub(super) fn failed_before() -> Result<(), CommandError> {
 }
 
 /// Why stdout was not written.
-pub(super) fn unwritten(error: io::Error) -> CommandError {
+pub(super) fn unwritten(error: &io::Error) -> CommandError {
     match error.kind() {
         ErrorKind::BrokenPipe => CommandError::reader_gone(),
         _ => CommandError::at_run_time(format!("stdout cannot be written: {error}"))
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_gone_is_no_failure_and_a_full_disk_is_one() {
-        let gone = unwritten(ErrorKind::BrokenPipe.into());
+        let gone = unwritten(&ErrorKind::BrokenPipe.into());
         assert!(gone.is_silent() && gone.kind as u8 == 0);
-        let full = unwritten(ErrorKind::StorageFull.into());
+        let full = unwritten(&ErrorKind::StorageFull.into());
         assert!(!full.is_silent() && full.kind as u8 == 1 && full.hint().is_some());
     }
 

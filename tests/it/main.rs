@@ -1,5 +1,7 @@
 //! Everything that needs a running RabbitMQ or Redis, in one binary: it links once, and all tests share one broker.
 
+#![expect(clippy::print_stderr, reason = "what a long test says while it runs")]
+
 mod authorizers;
 mod away;
 mod channels;

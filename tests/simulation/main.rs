@@ -5,6 +5,8 @@
 //! Queue and store are those of an embedded process, and no gateway takes part: RabbitMQ, Redis and real sockets have
 //! their tests in `tests/it`.
 
+#![expect(clippy::print_stderr, reason = "what a long run says while it runs")]
+
 mod distance;
 mod found;
 mod ledger;
