@@ -298,7 +298,7 @@ promises! {
         let fleet = ground(on).await;
         let store = &fleet.store;
         let bind = async |n: usize| {
-            let (name, subject) = (format!("r-{n}"), if n % 2 == 0 { "victim" } else { "attacker" });
+            let (name, subject) = (format!("r-{n}"), ["victim", "attacker"][n % 2]);
             let bound = store.bind_code(&digest("code", subject), &id(&name), KEEP).await.expect("the store answers");
             (n, bound)
         };
