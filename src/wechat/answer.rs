@@ -101,6 +101,13 @@ impl Fault {
     }
 }
 
+impl Heard {
+    /// The fault of a response that has this problem.
+    pub(crate) fn fault(&self, problem: &str) -> Fault {
+        fault(self.status, problem)
+    }
+}
+
 /// How the fault of a call without a response begins.
 const NO_RESPONSE: &str = "there was no answer within";
 
@@ -241,6 +248,14 @@ pub(super) fn read_authorizer_token(heard: &Heard, sent: &[&str]) -> Result<Auth
         }
         Err(refusal) => AuthorizerReply::Refused(refusal),
     })
+}
+
+fn granted(response: &Response<'_>, sent: &[&str]) -> Result<Result<TokenGrant, WechatAnswer>, Fault> {
+    match (response.refusal(sent), response.succeeded()) {
+        (Some(refusal), false) => Ok(Err(refusal)),
+        (Some(refusal), true) => Ok(response.grant().map_err(|_| refusal)),
+        (None, _) => response.grant().map(Ok),
+    }
 }
 
 /// Reads a part of a platform's merchants, each by itself: the appid of an entry that cannot be read is empty, and so is
