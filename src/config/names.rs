@@ -146,6 +146,27 @@ mod tests {
         }
     }
 
+    /// The reference has each setting on a line of its own, those without a default commented out; but for key_file, which
+    /// stands beside key.
+    #[test]
+    fn every_setting_of_the_reference_has_a_variable_and_no_other() {
+        let (mut section, mut documented) = ("", ["apps", "platforms", "result.key_file"].map(str::to_owned).to_vec());
+        for line in crate::config::DEFAULTS.lines().map(|line| line.trim_start_matches("# ")) {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_matches(['[', ']']);
+            } else if let Some((name, _)) = line.split_once(" = ")
+                && !name.contains(' ')
+                && !matches!(section, "" | "apps" | "platforms")
+            {
+                documented.push(format!("{section}.{name}"));
+            }
+        }
+        documented.sort_unstable();
+        let mut known: Vec<_> = settings().collect();
+        known.sort_unstable();
+        assert_eq!(known, documented);
+    }
+
     #[test]
     fn a_misspelt_setting_is_recognised() {
         for (name, setting) in [

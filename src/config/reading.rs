@@ -56,6 +56,15 @@ impl Node {
         visited.map_err(|misfit| if misfit.setting.is_empty() { self.misfit(misfit.problem) } else { misfit })
     }
 
+    /// What `seed` makes of it. Types that check a text behind the visitor's back do not know the setting either.
+    fn read_by<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Misfit> {
+        let (setting, file) = (self.setting.clone(), self.value.origin().map(str::to_owned));
+        seed.deserialize(self).map_err(|misfit| match misfit.setting.is_empty() {
+            true => Misfit { setting, file, ..misfit },
+            false => misfit,
+        })
+    }
+
     fn text(&self) -> Result<&str, Misfit> {
         match &self.value.kind {
             ValueKind::String(text) => Ok(text),
@@ -94,7 +103,7 @@ impl Node {
 
     fn unknown(&self, name: &str) -> Misfit {
         let child = self.child(name, self.value.clone());
-        let plausible = |c: char| c.is_ascii_lowercase() || matches!(c, '_' | '-');
+        let plausible = |c: char| c.is_ascii_lowercase() || c == '_';
         let is_plausible = name.len() <= NAME_CHARS_MOST && name.chars().all(plausible);
         match names::meant(&child.setting) {
             Some(meant) => child.misfit(format!("is not a setting; {meant} is one")),
@@ -202,7 +211,7 @@ impl<'de> SeqAccess<'de> for Elements {
     type Error = Misfit;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
-        self.0.next().map(|node| seed.deserialize(node)).transpose()
+        self.0.next().map(|node| node.read_by(seed)).transpose()
     }
 }
 
@@ -222,7 +231,7 @@ impl<'de> MapAccess<'de> for Entries {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Misfit> {
-        seed.deserialize(self.next.take().expect("a value follows its name"))
+        self.next.take().expect("a value follows its name").read_by(seed)
     }
 }
 

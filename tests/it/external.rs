@@ -38,7 +38,10 @@ const APPS: [(&str, &str); 12] = [
 fn external(appid: &AppId, secret: KeptSecret) -> Source {
     let own =
         |name: &str, kind, format| Ok(ExternalKey { redis: None, name: KeyName::Template(name.into()), kind, format });
-    let preset = |preset: Preset| preset.key(None, Some(secret.clone()), None);
+    let preset = |preset: Preset| {
+        let prefix = (preset == Preset::EasywechatStable).then_some("shop:");
+        preset.key(prefix, Some(secret), None)
+    };
     let key = match appid.as_str() {
         "wx-redisson" => preset(Preset::WxjavaRedisson),
         "wx-hash" => preset(Preset::WxjavaHash),
@@ -47,7 +50,7 @@ fn external(appid: &AppId, secret: KeptSecret) -> Source {
         "wx-powerwechat" => preset(Preset::Powerwechat),
         "wx-wechatpy" => preset(Preset::Wechatpy),
         "wx-easywechat" => preset(Preset::Easywechat),
-        "wx-easywechat-stable" => Preset::EasywechatStable.key(Some("shop:"), Some(secret.clone()), None),
+        "wx-easywechat-stable" => preset(Preset::EasywechatStable),
         "wx-easywechat5" => preset(Preset::Easywechat5),
         "wx-json" => own("tokens:{{appid}}", KeyKind::Text, ValueFormat::Json),
         "wx-field" => own("all-tokens", KeyKind::Hash { field: "{appid}".into(), ends: None }, ValueFormat::Plain),

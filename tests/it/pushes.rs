@@ -204,15 +204,15 @@ async fn a_push_that_comes_again_is_answered_and_nothing_is_done_about_it() {
 
 #[tokio::test]
 async fn a_ticket_of_the_far_future_does_not_keep_the_real_ones_out() {
-    let now_s = quicklogin::clock::now_ms() / 1000;
+    let now_s = || quicklogin::clock::now_ms() / 1000;
     for ground in GROUNDS {
         let fleet = plan(ground).start().await;
-        for created_s in [now_s + 86_400, 99_999_999_999, u64::MAX] {
+        for created_s in [now_s() + 86_400, 99_999_999_999, u64::MAX] {
             taken(&fleet, &OURS.ticket("ticket@@@future", created_s)).await;
             assert_eq!(ticket(&fleet, OURS).await, Some("ticket@@@future".into()), "it counts as one of now");
-            taken(&fleet, &OURS.ticket(TICKET, now_s + 60)).await;
+            taken(&fleet, &OURS.ticket(TICKET, now_s())).await;
             assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()), "{created_s}");
-            taken(&fleet, &OURS.ticket("ticket@@@older", now_s - 600)).await;
+            taken(&fleet, &OURS.ticket("ticket@@@older", now_s() - 600)).await;
             assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()), "{created_s}");
         }
     }
@@ -220,7 +220,7 @@ async fn a_ticket_of_the_far_future_does_not_keep_the_real_ones_out() {
     let key = format!("quicklogin:ticket:{{{}}}", OURS.appid);
     for stored in ["99999999999", "1e300"] {
         fleet.redis().cli(&["SET", &key, &format!("{{\"ticket\":\"ticket@@@future\",\"created_s\":{stored}}}")]);
-        taken(&fleet, &OURS.ticket(TICKET, now_s)).await;
+        taken(&fleet, &OURS.ticket(TICKET, now_s())).await;
         assert_eq!(ticket(&fleet, OURS).await, Some(TICKET.into()), "one that a former version has kept: {stored}");
     }
 }
