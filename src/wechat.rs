@@ -177,10 +177,11 @@ impl Client {
     }
 
     /// Asks another system's token server: the one call that does not go to WeChat.
-    pub async fn external_token(&self, url: &Url, bearer: Option<&Secret>) -> Result<Heard, Fault> {
+    pub async fn external_token(&self, url: &Url, bearer: Option<&Secret>) -> Result<TokenReply, Fault> {
         let address = Address::of(url).map_err(|ClientError(why)| Fault::Unreachable(why))?;
         let call = address.get(bearer)?;
-        self.hear(call, self.0.timeout).await
+        let heard = self.hear(call, self.0.timeout).await?;
+        answer::read_token(&heard, &[bearer.map_or("", Secret::expose)])
     }
 
     async fn post(

@@ -3,7 +3,6 @@
 //! When WeChat refuses it, its owner has replaced it already or is about to: it is read again, for a moment, until it is
 //! another one. Nothing here can end a token of others.
 
-mod answer;
 mod coded;
 mod server;
 mod value;

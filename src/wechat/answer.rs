@@ -101,13 +101,6 @@ impl Fault {
     }
 }
 
-impl Heard {
-    /// The fault of a response that has this problem.
-    pub(crate) fn fault(&self, problem: &str) -> Fault {
-        fault(self.status, problem)
-    }
-}
-
 /// How the fault of a call without a response begins.
 const NO_RESPONSE: &str = "there was no answer within";
 

@@ -3,9 +3,9 @@
 use reqwest::Url;
 
 use crate::store::SharedToken;
-use crate::token::external::answer::{self, Answer};
+use crate::token::external::coded;
 use crate::token::{KeptSecret, TokenFault, Tokens};
-use crate::wechat::Fault;
+use crate::wechat::{Fault, TokenReply};
 
 /// Where a token server is, and what it is asked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,21 +29,21 @@ impl Tokens {
         let bearer = server.bearer.as_ref().map(KeptSecret::read).transpose().map_err(TokenFault::NoSecret)?;
         let host = server.host();
         match self.0.parts.client.external_token(&server.url, bearer.as_ref()).await {
-            Ok(heard) => match answer::read(&heard.text) {
-                Answer::Granted(grant) => Ok(self.shared_from_now(grant.access_token, grant.expires_in_s)),
-                Answer::Refused(errcode) => {
-                    Err(TokenFault::NotShown(format!("the token server {host} answers errcode {errcode}")))
-                }
-                Answer::Unreadable(problem) => Err(not_answered(&host, &heard.fault(problem))),
-            },
-            Err(fault) => Err(not_answered(&host, &fault)),
+            Ok(TokenReply::Granted(grant)) if coded::is_like_a_token(grant.access_token.expose()) => {
+                Ok(self.shared_from_now(grant.access_token, grant.expires_in_s))
+            }
+            Ok(TokenReply::Granted(_)) => {
+                Err(TokenFault::NotShown(format!("the token server {host} answers what cannot be a token")))
+            }
+            Ok(TokenReply::Refused(answer)) => {
+                Err(TokenFault::NotShown(format!("the token server {host} answers errcode {}", answer.errcode)))
+            }
+            Err(fault) => {
+                let what = format!("the token server {host} {}", in_words(&fault));
+                Err(if passes(&fault) { TokenFault::OwnerAway(what) } else { TokenFault::NotShown(what) })
+            }
         }
     }
-}
-
-fn not_answered(host: &str, fault: &Fault) -> TokenFault {
-    let what = format!("the token server {host} {}", in_words(fault));
-    if passes(fault) { TokenFault::OwnerAway(what) } else { TokenFault::NotShown(what) }
 }
 
 /// Whether it is away or busy, and not set up wrongly.
