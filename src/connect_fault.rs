@@ -68,7 +68,7 @@ const HINTS: [(&[&str], &str); 18] = [
             "disconnected",
             "dropped",
         ],
-        "if the port expects TLS, use amqps:// or rediss://; else see the server's log",
+        "check whether the port expects TLS (amqps://, rediss://) or not; else see the server's log",
     ),
     (
         &["timed out", "timeout"],
