@@ -59,6 +59,7 @@ const HINTS: [(&[&str], &str); 18] = [
     (
         &[
             "failed to parse",
+            "Parse error",
             "end of file",
             "UnexpectedEof",
             "eof",

@@ -83,7 +83,7 @@ async fn a_redis_that_cannot_be_used_is_one_line_with_a_hint() {
     });
     let rows = [
         ("rediss://127.0.0.1:PORT".to_owned(), "expects TLS"),
-        ("redis://:canary@127.0.0.1:PORT".to_owned(), "user and password"),
+        ("redis://nobody:canary@127.0.0.1:PORT".to_owned(), "user and password"),
         (format!("redis://127.0.0.1:{}", free_port()), "check that the server runs"),
         ("redis://nowhere.invalid".to_owned(), "check the host name"),
         (format!("redis://127.0.0.1:{tls_port}"), "rediss://"),
