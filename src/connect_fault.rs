@@ -59,6 +59,7 @@ const HINTS: [(&[&str], &str); 18] = [
     (
         &[
             "failed to parse",
+            "Parse error",
             "end of file",
             "UnexpectedEof",
             "eof",
@@ -68,7 +69,7 @@ const HINTS: [(&[&str], &str); 18] = [
             "disconnected",
             "dropped",
         ],
-        "if the port expects TLS, use amqps:// or rediss://; else see the server's log",
+        "check whether the port expects TLS (amqps://, rediss://) or not; else see the server's log",
     ),
     (
         &["timed out", "timeout"],

@@ -27,8 +27,9 @@ async fn complains_once(line: &Line, url: &str, expected: [&str; 2]) {
     let variables = [("QUICKLOGIN__RABBITMQ__URL", url.as_str()), ("QUICKLOGIN__LOG__FILTER", "trace,lapin=trace")];
     let worker = line.site.start_with(&["worker"], &variables, "no RabbitMQ; connecting again");
     eventually("it tries again and again", async || road.taken() >= 12).await;
-    // A busy machine may take longer than an attempt lasts.
-    let said: Vec<_> = complaints(&worker).into_iter().filter(|line| !line.contains("IO error: timed out")).collect();
+    // A busy machine may take longer than an attempt lasts; and a broker that hangs up may reset what was sent to it.
+    let passing = |line: &String| line.contains("IO error: timed out") || line.contains("reset by peer");
+    let said: Vec<_> = complaints(&worker).into_iter().filter(|line| !passing(line)).collect();
     let [one] = said.as_slice() else { panic!("{url}: one line, not {said:#?}") };
     assert!(expected.iter().all(|expected| one.contains(expected)), "{url}: {one}");
     assert!(!worker.said().contains("lapin::") && !worker.said().contains("canary"), "{url}: {}", worker.said());
@@ -82,7 +83,7 @@ async fn a_redis_that_cannot_be_used_is_one_line_with_a_hint() {
     });
     let rows = [
         ("rediss://127.0.0.1:PORT".to_owned(), "expects TLS"),
-        ("redis://:canary@127.0.0.1:PORT".to_owned(), "user and password"),
+        ("redis://nobody:canary@127.0.0.1:PORT".to_owned(), "user and password"),
         (format!("redis://127.0.0.1:{}", free_port()), "check that the server runs"),
         ("redis://nowhere.invalid".to_owned(), "check the host name"),
         (format!("redis://127.0.0.1:{tls_port}"), "rediss://"),
@@ -94,7 +95,7 @@ async fn a_redis_that_cannot_be_used_is_one_line_with_a_hint() {
         let variables = [("QUICKLOGIN__REDIS__URL", url.as_str())];
         let worker = line.site.start_with(&["worker"], &variables, "no Redis; connecting again");
         if by_road {
-            eventually("it tries again and again", async || road.taken() >= 5).await;
+            eventually("it tries again and again", async || road.taken() >= 2).await;
         }
         let said: Vec<_> = complaints(&worker).into_iter().filter(|line| line.contains("no Redis")).collect();
         let [one] = said.as_slice() else { panic!("{url}: one line, not {said:#?}") };

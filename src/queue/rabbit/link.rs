@@ -141,9 +141,12 @@ impl Links {
         let Parts { endpoints, settings, .. } = &*self.0;
         let name = format!("{} publishing", settings.connection_name);
         let connection = endpoints.connect(&name, SHORT_FRAMES).await?;
-        topology::ensure(&connection, settings).await?;
+        let (channel, _) = topology::ensure_on(open_channel(&connection).await?, &connection, settings).await?;
         let agreed = usize::from(connection.configuration().channel_max());
-        Ok(Link::over(connection, agreed.min(self.limit())))
+        let link = Link::over(connection, agreed.min(self.limit()));
+        // Not closed, since RabbitMQ would count it for a moment longer.
+        link.take_back(link.confirming(channel).await?);
+        Ok(link)
     }
 
     fn limit(&self) -> usize {
@@ -225,7 +228,10 @@ impl Link {
     }
 
     async fn open_lane(&self) -> lapin::Result<Lane> {
-        let channel = open_channel(&self.connection).await?;
+        self.confirming(open_channel(&self.connection).await?).await
+    }
+
+    async fn confirming(&self, channel: Channel) -> lapin::Result<Lane> {
         bounded(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         self.open.fetch_add(1, Ordering::Relaxed);
         Ok(Lane { channel, _counted: Counted(Arc::clone(&self.open)) })
