@@ -42,7 +42,7 @@ impl<'a> Plain<'a> {
 }
 
 fn is_zlib(first: u8, second: u8) -> bool {
-    first & 0x0f == 8 && u16::from_be_bytes([first, second]) % 31 == 0
+    first & 0x0f == 8 && u16::from_be_bytes([first, second]).is_multiple_of(31)
 }
 
 /// What comes out, up to the bound and to the first error. None: nothing does.
@@ -53,5 +53,5 @@ fn unpack(packed: impl Read) -> Option<Plain<'static>> {
     let _ = packed.read_to_end(&mut bytes);
     let too_long = bytes.len() > MAX_ANSWER_BYTES;
     bytes.truncate(MAX_ANSWER_BYTES);
-    (!bytes.is_empty()).then(|| Plain { bytes: Cow::Owned(bytes), too_long })
+    (!bytes.is_empty()).then_some(Plain { bytes: Cow::Owned(bytes), too_long })
 }
