@@ -101,8 +101,7 @@ async fn a_shard_that_loses_its_binding_gets_it_back() {
 async fn a_queue_of_results_that_was_deleted_is_declared_again() {
     let removing = Removing::from(|settings| settings).await;
     removing.delete_queue("quicklogin.results").await;
-    let held =
-        HeldResult { request_id: id("r"), owner: "some worker".into(), mac: "none".into(), json: "{}".into() };
+    let held = HeldResult { request_id: id("r"), owner: "some worker".into(), mac: "none".into(), json: "{}".into() };
     removing.queue.hand_over(&held).await.expect("it is declared again");
     assert_eq!(removing.ready("quicklogin.results"), 1);
 }
