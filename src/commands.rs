@@ -157,12 +157,10 @@ fn run(cli: Cli) -> Result<(), CommandError> {
     let settings = settings?;
     fd_limit::raise();
     let filter = match command {
+        // It cuts connections to its simulated WeChat on purpose.
+        Command::Demo(_) if settings.log.filter == DEFAULT_FILTER => "warn,quicklogin::wechat=error",
         // What they print is what is to be seen.
-        Command::Demo(_) | Command::Load(_) | Command::Token(_) | Command::Dead(_)
-            if settings.log.filter == DEFAULT_FILTER =>
-        {
-            "warn"
-        }
+        Command::Load(_) | Command::Token(_) | Command::Dead(_) if settings.log.filter == DEFAULT_FILTER => "warn",
         _ => &settings.log.filter,
     };
     telemetry::start(filter, settings.log.format, serves).map_err(|bad| {

@@ -28,6 +28,7 @@ use utoipa_axum::routes;
 
 pub use auth::Keys;
 
+use crate::fault_log::FaultLog;
 use crate::http;
 use crate::login::{AppId, MAX_BODY_BYTES, RequestId};
 use crate::meters::Meters;
@@ -92,7 +93,8 @@ struct Inner {
     result_ttl: Duration,
     keys: Keys,
     platforms: Vec<MessageKeys>,
-    unsigned_warning: events::UnsignedWarning,
+    /// Anyone can send unsigned pushes, and they must not fill the log; but the operator has to see a wrong message_token.
+    unsigned_pushes: FaultLog,
     taken_pushes: events::TakenPushes,
     waiting: Waiting,
     meters: Meters,
@@ -144,7 +146,6 @@ fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Route
     let waiting = Waiting::start(store.clone(), max_waiting, meters.clone(), tracker, stop.clone());
     let ops = ops::routes(readiness, meters.clone());
     let takes_pushes = !platforms.is_empty();
-    let unsigned_warning = events::UnsignedWarning::default();
     let taken_pushes = events::TakenPushes::default();
     let inner = Inner {
         queue,
@@ -154,7 +155,7 @@ fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Route
         result_ttl,
         keys,
         platforms,
-        unsigned_warning,
+        unsigned_pushes: FaultLog::default(),
         taken_pushes,
         waiting,
         meters,

@@ -84,9 +84,9 @@ async fn accept(
             // The caller has gone again.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => debug!(%error, "not accepted"),
             Err(error) => {
-                if let Some(times) = connections.warning() {
+                if let Some(suppressed) = connections.warning("not accepted") {
                     warn!(
-                        %error, times,
+                        %error, suppressed,
                         "an HTTP connection could not be accepted; if there are too many open files, raise ulimit -n"
                     );
                 }

@@ -29,11 +29,11 @@ const ANSWERS: [&str; 7] = [PHONE, "refused", "unreachable", "busy", "throttled"
 const SUBMIT_STATUSES: [u16; 8] = [202, 400, 409, 413, 415, 422, 429, 503];
 /// Every kind of push, with what may come of it.
 const PUSHES: [(&str, &[&str]); 6] = [
-    ("ticket", &["kept", "outdated", "store_away"]),
-    ("authorized", &["noted"]),
-    ("updateauthorized", &["noted"]),
-    ("unauthorized", &["noted"]),
-    ("other", &["noted"]),
+    ("ticket", &["kept", "outdated", "repeated", "store_away"]),
+    ("authorized", &["noted", "repeated"]),
+    ("updateauthorized", &["noted", "repeated"]),
+    ("unauthorized", &["noted", "repeated"]),
+    ("other", &["noted", "repeated"]),
     ("unread", &["refused", "unreadable"]),
 ];
 
@@ -272,7 +272,7 @@ impl Meters {
     pub fn render_as(&self, exposition: Exposition) -> String {
         let mut open_metrics = String::new();
         encode(&mut open_metrics, &self.0.registry).expect("writing to a string does not fail");
-        exposition.from_open_metrics(open_metrics)
+        exposition.rendering(open_metrics)
     }
 }
 

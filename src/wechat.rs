@@ -10,7 +10,6 @@ mod answer;
 mod endpoint;
 pub mod errcode;
 pub mod explained;
-mod hangs;
 mod hosts;
 mod platform;
 pub mod push;
@@ -24,16 +23,17 @@ use std::time::Duration;
 use reqwest::Url;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
 
 pub use answer::{Fault, Reply, TokenGrant, TokenReply};
 pub use platform::{AuthorizerReply, MerchantsReply};
 pub use wire::{Call, Heard, StandIn};
 
 use endpoint::{Address, Endpoint};
-use hangs::Hangs;
 use hosts::{Hosts, Turn};
 use wire::{Partial, Wire};
 
+use crate::fault_log::FaultLog;
 use crate::login::{AppId, Code, OpenId};
 use crate::secret::Secret;
 
@@ -93,7 +93,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     wire: Wire,
     hosts: Hosts,
-    hangs: Hangs,
+    /// Lost responses of all hosts.
+    lost: FaultLog,
     exchange: Endpoint,
     stable_token: Endpoint,
     classic_token: Endpoint,
@@ -127,7 +128,7 @@ impl Client {
             classic_token: Endpoint::new(&hosts, "cgi-bin/token")?,
             platform: platform::Endpoints::new(&hosts)?,
             hosts: Hosts::new(&hosts, settings.timeout),
-            hangs: Hangs::default(),
+            lost: FaultLog::default(),
             connect_timeout: settings.connect_timeout,
             timeout: settings.timeout,
         })))
@@ -215,10 +216,31 @@ impl Client {
 
     async fn take_turn(&self, turn: Turn, call: Call, left: Duration) -> Result<Heard, Fault> {
         let heard = self.hear(call, left).await;
-        let now = Instant::now();
-        self.0.hosts.learn(turn, &heard, now);
-        self.0.hangs.learn(&self.0.hosts.names()[turn.host], &heard, now);
+        self.0.hosts.learn(turn, &heard, Instant::now());
+        self.report(&self.0.hosts.names()[turn.host], &heard);
         heard
+    }
+
+    /// Logs that WeChat does not respond to what was sent, and that it does again.
+    fn report(&self, host: &str, heard: &Result<Heard, Fault>) {
+        match heard {
+            Err(fault @ Fault::Unheard(_)) | Ok(Heard { cut: Some(fault @ Fault::Unheard(_)), .. }) => {
+                if let Some(suppressed) = self.0.lost.failed(host) {
+                    warn!(
+                        host,
+                        suppressed,
+                        fault = fault.in_words(),
+                        "a response of WeChat was lost: its login is asked again within login.patience_s, and ends as in_doubt if WeChat does not respond by then"
+                    );
+                }
+            }
+            Err(Fault::Unreachable(_) | Fault::Local(_)) => {}
+            _ => {
+                if let Some(lasted) = self.0.lost.ended() {
+                    info!(host, lasted_s = lasted.as_secs(), "WeChat responds again");
+                }
+            }
+        }
     }
 
     /// Sends a call and hears the answer to its end. One that came while this process stood still is heard too: it lies

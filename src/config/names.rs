@@ -1,5 +1,7 @@
 //! The name of every setting that has an environment variable, and which setting a misspelt name was meant to be.
 
+use strsim::osa_distance;
+
 /// What every variable of ours begins with.
 pub(super) const PREFIX: &str = "QUICKLOGIN__";
 /// Two names with at most this many edits between them are taken for the same name, once misspelt.
@@ -53,7 +55,7 @@ pub(super) fn variable_of(setting: &str) -> String {
 /// and neither does whether a dot or an underscore stands between section and setting.
 pub(super) fn meant(name: &str) -> Option<String> {
     let name = reduced(name);
-    let near = settings().map(|setting| (edits(&name, &reduced(&setting)), setting));
+    let near = settings().map(|setting| (osa_distance(&name, &reduced(&setting)), setting));
     // A short name is close to everything.
     let near = near.filter(|(edits, setting)| *edits <= EDITS_MOST.min(setting.len() / 4));
     near.min_by_key(|(edits, _)| *edits).map(|(_, setting)| setting)
@@ -64,7 +66,7 @@ pub(super) fn meant(name: &str) -> Option<String> {
 pub(super) fn meant_variable(name: &str) -> Option<String> {
     let reduced_name = reduced(name);
     let (start, rest) = reduced_name.split_once('_')?;
-    if edits(start, "quicklogin") > EDITS_MOST {
+    if osa_distance(start, "quicklogin") > EDITS_MOST {
         return None;
     }
     meant(rest).map(|setting| variable_of(&setting))
@@ -74,28 +76,6 @@ pub(super) fn meant_variable(name: &str) -> Option<String> {
 fn reduced(name: &str) -> String {
     let words = name.split(['_', '.', '-']).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("_").to_ascii_lowercase()
-}
-
-/// How many characters must be inserted, removed, replaced or swapped with their neighbour to make one of the other.
-fn edits(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    if one.len().abs_diff(other.len()) > EDITS_MOST {
-        return usize::MAX;
-    }
-    let mut before = vec![0; other.len() + 1];
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    for i in 1..=one.len() {
-        let mut row = vec![i; other.len() + 1];
-        for j in 1..=other.len() {
-            let replaced = last[j - 1] + usize::from(one[i - 1] != other[j - 1]);
-            row[j] = replaced.min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
-            }
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[other.len()]
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -29,13 +28,6 @@ const TAKEN: &str = "success";
 const REFUSED: &str = "not signed for a platform that is configured here; \
                        compare appid and message_token of [[platforms]] with WeChat's console";
 const UNREADABLE: &str = "not a push as WeChat writes it; the gateway's log says why";
-/// What was not signed is warned of so often, at most.
-const WARN_EVERY: Duration = Duration::from_secs(60);
-
-/// When something unsigned was last warned of. Strangers may send what they like, and shall not fill the log with it; an
-/// operator with a wrong message_token has to see it nevertheless.
-#[derive(Default)]
-pub(super) struct UnsignedWarning(Mutex<Option<Instant>>);
 
 /// Pushes that are remembered. Each of them WeChat has signed: strangers cannot fill this.
 const REMEMBERED_MOST: usize = 10_000;
@@ -173,8 +165,8 @@ impl Gateway {
 
     /// `platform` is what the body claims, which anybody may claim.
     fn refuse(&self, platform: &str, bad: BadPush) -> Refused {
-        if bad.is_signed() || self.0.unsigned_warning.is_due() {
-            warn!(platform, %bad, "a push was refused; unsigned ones are warned of once a minute at most");
+        if bad.is_signed() || self.0.unsigned_pushes.failed("unsigned").is_some() {
+            warn!(platform, %bad, "a push was refused; only the first of many unsigned ones is a warning");
         } else {
             debug!(platform, %bad, "a push was refused");
         }
@@ -230,20 +222,10 @@ impl TakenPushes {
     }
 }
 
-impl UnsignedWarning {
-    /// Whether it is time for a warning again; if so, it counts as given.
-    fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| last.elapsed() >= WARN_EVERY);
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -263,16 +245,5 @@ mod tests {
         }
         let remembered = taken.0.lock().expect("nothing panics");
         assert_eq!((remembered.signatures.len(), remembered.since.len()), (REMEMBERED_MOST, REMEMBERED_MOST));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn unsigned_pushes_are_warned_of_once_a_minute() {
-        let warning = UnsignedWarning::default();
-        assert!(warning.is_due());
-        tokio::time::advance(WARN_EVERY - Duration::from_millis(1)).await;
-        assert!(!warning.is_due());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(warning.is_due());
-        assert!(!warning.is_due());
     }
 }

@@ -10,18 +10,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+use crate::fault_log::FaultLog;
 
 /// An address that has so many times what stays free has its share.
 const SHARE: usize = 3;
 /// So many connections that have been told to close may still be open, above the maximum.
 pub(crate) const MAX_CLOSING: usize = 16;
-/// The minimum interval between two warnings.
-const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// All connections of one listener; cheap to clone.
 #[derive(Clone)]
@@ -42,7 +40,7 @@ struct Open {
     /// Those that wait for their caller, the longest first.
     waiting: BTreeMap<u64, (Client, Closing)>,
     next: u64,
-    warning: Warning,
+    warnings: FaultLog,
 }
 
 #[derive(Default)]
@@ -60,13 +58,6 @@ struct Client(IpAddr);
 struct Closing {
     close: CancellationToken,
     closed: CancellationToken,
-}
-
-/// What warnings have left out since the last one.
-#[derive(Default)]
-struct Warning {
-    last: Option<Instant>,
-    since: u64,
 }
 
 /// The place of one open connection.
@@ -115,9 +106,9 @@ impl Connections {
         }
     }
 
-    /// Whether a warning is due, and if so, how often there was cause for one since the last.
-    pub(super) fn warning(&self) -> Option<u64> {
-        self.open().warning.is_due()
+    /// Counts a cause for a warning. If one is due: how many causes had none since the last.
+    pub(super) fn warning(&self, cause: &str) -> Option<u64> {
+        self.open().warnings.failed(cause)
     }
 
     fn try_admit(&self, client: Client) -> Admission {
@@ -130,14 +121,14 @@ impl Connections {
         }
         let limit = if free == 0 { "of the listener" } else { "of one client address" };
         let leaving = open.close_longest((free > 0).then_some(client));
-        if let Some(times) = open.warning.is_due() {
+        if let Some(suppressed) = open.warnings.failed(limit) {
             warn!(
                 limit,
                 maximum,
                 open = open.total,
                 client = %client.0,
                 of_client = own,
-                times,
+                suppressed,
                 "too many HTTP connections: those that have waited longest for their caller are closed, or else new ones \
                  are refused; if these are honest callers, raise gateway.max_connections and the limit of file descriptors"
             );
@@ -253,17 +244,6 @@ impl Client {
             }
             address => address,
         })
-    }
-}
-
-impl Warning {
-    fn is_due(&mut self) -> Option<u64> {
-        self.since += 1;
-        if self.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
-            return None;
-        }
-        self.last = Some(Instant::now());
-        Some(std::mem::take(&mut self.since))
     }
 }
 

@@ -57,7 +57,7 @@ impl Exposition {
     }
 
     /// In this format, what is given in OpenMetrics.
-    pub(super) fn from_open_metrics(self, open_metrics: String) -> String {
+    pub(super) fn rendering(self, open_metrics: String) -> String {
         match self {
             Self::Text => text(&open_metrics),
             Self::OpenMetrics => open_metrics,
@@ -93,7 +93,7 @@ impl Range {
             match name.trim_end() {
                 // One that is not from 0 to 1 asks for nothing.
                 "q" => {
-                    range.quality = value.parse().ok().filter(|quality| (0.0..=1.0).contains(quality)).unwrap_or(0.0)
+                    range.quality = value.parse().ok().filter(|quality| (0.0..=1.0).contains(quality)).unwrap_or(0.0);
                 }
                 "version" => range.version = Some(value.to_owned()),
                 _ => {}
@@ -187,7 +187,7 @@ mod tests {
                         # TYPE b_seconds gauge\nb_seconds 0.5\n# HELP c_info C.\n# TYPE c_info gauge\n\
                         c_info{version=\"1\"} 1\n# HELP d D.\n# TYPE d untyped\nd 1\n# HELP e E.\n\
                         # TYPE e histogram\ne_sum 0\ne_count 0\ne_bucket{le=\"+Inf\"} 0\n";
-        assert_eq!(Exposition::Text.from_open_metrics(open_metrics.to_owned()), expected);
-        assert_eq!(Exposition::OpenMetrics.from_open_metrics(open_metrics.to_owned()), open_metrics);
+        assert_eq!(Exposition::Text.rendering(open_metrics.to_owned()), expected);
+        assert_eq!(Exposition::OpenMetrics.rendering(open_metrics.to_owned()), open_metrics);
     }
 }

@@ -5,7 +5,6 @@
 //! [`tokens`].
 
 mod access;
-mod complaints;
 mod facts;
 mod key;
 mod link;

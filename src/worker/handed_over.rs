@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::clock;
+use crate::fault_log::FaultLog;
 use crate::login::{RequestId, ResultBody, Status, UnixMs};
 use crate::queue::{Consumer, Delivery, Settlement};
 use crate::store::{Claimed, FinishedResult, Recorded};
@@ -26,8 +27,6 @@ const SECRET_AWAY: Duration = Duration::from_secs(2);
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 /// How far the clock of the worker that finished a result may be ahead of ours.
 const CLOCKS_DIFFER: UnixMs = 60_000;
-/// Minimum interval of warnings about refused results.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 
 const TOO_LONG: &str = "the result is longer than 8 KiB";
 const NOT_A_RESULT: &str = "not a result";
@@ -55,21 +54,14 @@ enum Refused {
     Undecided(NoKey),
 }
 
-/// Limits warnings about refused results, whose number is up to a publisher.
-#[derive(Default)]
-struct Warnings {
-    last: Option<Instant>,
-    silent: u64,
-}
-
 /// Writes what was handed over, one after the other, until the soft stop.
 pub async fn record_handed_over(worker: Worker, mut consumer: Consumer, stop: &Stop) {
-    let mut warnings = Warnings::default();
+    let warnings = FaultLog::default();
     while let Some(mut delivery) = consumer.next().await {
         let writing = worker.write_for_another(&delivery);
         let settlement = stop.soft.run_until_cancelled(writing).await.unwrap_or(Settlement::Requeue);
         if let Settlement::Dead { reason } = settlement {
-            warnings.refused(&delivery, reason);
+            warn_of_refused(&warnings, &delivery, reason);
             worker.0.meters.dead_letter();
             delivery.body = without_phone_number(&delivery.body);
         }
@@ -174,20 +166,15 @@ fn without_phone_number(json: &[u8]) -> Vec<u8> {
     kept.to_string().into_bytes()
 }
 
-impl Warnings {
-    fn refused(&mut self, delivery: &Delivery, reason: &str) {
-        if self.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
-            self.silent += 1;
-            return;
-        }
-        let (bytes, silent) = (delivery.body.len(), std::mem::take(&mut self.silent));
+fn warn_of_refused(warnings: &FaultLog, delivery: &Delivery, reason: &str) {
+    if let Some(suppressed) = warnings.failed(reason) {
+        let bytes = delivery.body.len();
         warn!(
             reason,
             bytes,
-            refused_since_last_warning = silent,
+            suppressed,
             "a result in the outbox is refused and is a dead letter now; docs/security.md says who may publish to it"
         );
-        self.last = Some(Instant::now());
     }
 }
 

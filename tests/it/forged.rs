@@ -293,7 +293,8 @@ async fn what_was_refused_as_a_result_is_not_replayed_as_a_login() {
         stranger.publish("", DEAD, login.as_bytes(), Publisher::properties("forged-1").with_headers(moved)).await;
     assert_eq!(sent.expect("it is connected"), Outcome::Taken);
     let replayed = site.run(&["dead", "replay", "--all"]);
-    assert_eq!(replayed.stderr.trim(), "replayed 0, refused 3 (from the result outbox 3), left 3");
+    let counted = replayed.stderr.lines().next();
+    assert_eq!(counted, Some("replayed 0, refused 3 (from the result outbox 3), left 3"), "{}", replayed.stderr);
     assert_eq!((depth(DEAD), servers.redis.keys("quicklogin:result:*")), (3, vec![]));
     let shown = site.run(&["dead", "show", "--position", "3"]).stdout;
     let mac = of_secret(APP).sign(&id("a"), OWNER, b"b");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quicklogin::clock;
 use quicklogin::login::RequestId;
 use quicklogin::queue::{Delivery, Queue, Settlement};
+use quicklogin::worker::OutboxKey;
 use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
@@ -18,12 +19,12 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::support::fleet::{APP, Ground, Plan, SECRET, SOON, eventually, rabbit_settings, request};
+use crate::support::fleet::{APP, Ground, Plan, SECRET, SOON, app_id, eventually, rabbit_settings, request};
 use crate::support::line::Line;
 use crate::support::process::folder;
 use crate::support::program::{Servers, Site, app};
 use crate::support::rabbit::{Broker, Vhost};
-use crate::support::raw::{Properties, RawPublisher, header, headers, odd};
+use crate::support::raw::{Properties, RawPublisher, header, headers, long, odd};
 
 const LOGINS: &str = "quicklogin.logins";
 const RESULTS: &str = "quicklogin.results";
@@ -86,17 +87,28 @@ async fn odd_properties_end_no_session_and_blame_no_neighbour() {
 
 #[tokio::test]
 async fn a_result_that_was_handed_over_with_odd_properties_is_written() {
+    const OWNER: &str = "a worker that stopped";
     let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
     let mut raw = RawPublisher::connect(fleet.vhost()).await;
+    let key = OutboxKey::of_app_secret(&app_id(APP), &SECRET.into());
+    let mut written = 0;
     for properties in odd() {
         let id = RequestId::generate();
         let result = json!({
-            "request_id": id, "status": "succeeded", "appid": APP, "attempts": 1, "finished_at": 1,
+            "request_id": id, "status": "succeeded", "appid": APP, "attempts": 1, "finished_at": clock::now_ms(),
             "phone_info": {"phoneNumber": "13800000000"},
-        });
-        raw.publish("", RESULTS, &properties, result.to_string().as_bytes()).await;
+        })
+        .to_string();
+        let mac = key.sign(&id, OWNER, result.as_bytes());
+        let proof = [("x-quicklogin-owner", OWNER), ("x-quicklogin-mac", &mac)];
+        let proof = proof.map(|(name, value)| header(name.as_bytes(), b'S', &long(value.as_bytes()))).concat();
+        // The longest headers leave no room for more.
+        let Some(properties) = properties.with_headers(&proof) else { continue };
+        raw.publish("", RESULTS, &properties, result.as_bytes()).await;
         assert_eq!(fleet.result(&id).await.outcome.as_str(), "succeeded", "{}", properties.what);
+        written += 1;
     }
+    assert_eq!(written, odd().len() - 1);
     eventually("nothing is left", async || depths(fleet.vhost(), RESULTS) == (0, 0)).await;
 }
 

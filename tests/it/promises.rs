@@ -348,13 +348,13 @@ promises! {
         };
         let ticket = async || fleet.store.ticket(&app_id(SISTER)).await.expect("the store answers");
         assert_eq!(ticket().await, None);
-        assert!(keep(SISTER, "second", 1_413_192_605).await);
-        assert!(!keep(SISTER, "first", 1_413_192_604).await);
+        assert!(keep(SISTER, "second", 900_000_005).await);
+        assert!(!keep(SISTER, "first", 900_000_004).await);
         assert_eq!(ticket().await, Some("second".into()));
-        assert!(keep(SISTER, "second again", 1_413_192_605).await, "the same push once more");
+        assert!(keep(SISTER, "second again", 900_000_005).await, "the same push once more");
         assert!(keep(APP, "another platform's", 1).await);
-        assert!(keep(SISTER, "third", 10_000_000_000).await, "by number, not by text");
-        assert!(!keep(SISTER, "fourth", 9_999_999_999).await);
+        assert!(keep(SISTER, "third", 1_413_192_605).await, "by number, not by text");
+        assert!(!keep(SISTER, "fourth", 999_999_999).await);
         assert_eq!(ticket().await, Some("third".into()));
     }
 

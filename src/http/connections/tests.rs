@@ -93,13 +93,3 @@ fn a_network_of_ipv6_is_one_client_and_a_mapped_address_is_the_ipv4_one() {
     assert_ne!(at("2001:db8:1:2::1"), at("2001:db8:1:3::1"));
     assert_eq!(at("::ffff:127.0.0.1"), at("127.0.0.1"));
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_warning_is_given_once_a_minute_and_says_how_often() {
-    let all = Connections::up_to(1);
-    assert_eq!(all.warning(), Some(1));
-    tokio::time::advance(WARN_EVERY / 2).await;
-    assert_eq!(all.warning(), None);
-    tokio::time::advance(WARN_EVERY / 2).await;
-    assert_eq!(all.warning(), Some(2));
-}

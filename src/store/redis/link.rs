@@ -32,7 +32,6 @@ use crate::connect_fault;
 use crate::fault_log::FaultLog;
 use crate::secret::Secret;
 use crate::store::StoreAway;
-use crate::store::redis::complaints::Complaints;
 use crate::store::redis::scrubber::{self, Scrubber};
 
 /// So many time-outs in a row mean that the connection is dead, not slow.
@@ -69,7 +68,7 @@ struct Shared {
     timeouts: AtomicU32,
     broken: Notify,
     scrubber: Scrubber,
-    complaints: Complaints,
+    complaints: FaultLog,
     /// Why the last connection could not be made, while there is none.
     no_connection: ArcSwapOption<String>,
     /// A command on several keys was refused, and each key is read by itself since.
@@ -102,7 +101,7 @@ impl Link {
             timeouts: AtomicU32::new(0),
             broken: Notify::new(),
             scrubber: topology.scrubber().clone(),
-            complaints: Complaints::default(),
+            complaints: FaultLog::default(),
             no_connection: ArcSwapOption::empty(),
             one_by_one: AtomicBool::new(false),
             redirected: AtomicBool::new(false),
@@ -162,7 +161,7 @@ impl Link {
 
     /// Whether a log line about `what` is due.
     pub(super) fn is_due(&self, what: &str) -> bool {
-        self.0.complaints.is_due(what)
+        self.0.complaints.failed(what).is_some()
     }
 
     /// Takes note of how a command went. What went wrong on an earlier connection does not count against this one.

@@ -22,6 +22,25 @@ pub(crate) struct Properties {
     bytes: Vec<u8>,
 }
 
+impl Properties {
+    /// The same with these headers in front of its own; nothing if RabbitMQ does not take so much.
+    pub(crate) fn with_headers(&self, entries: &[u8]) -> Option<Self> {
+        const BEFORE_HEADERS: [u16; 2] = [1 << 15, 1 << 14];
+        let texts = BEFORE_HEADERS.iter().filter(|flag| self.flags & **flag != 0);
+        let at = texts.fold(0, |at, _| at + 1 + usize::from(self.bytes[at]));
+        let (before, rest) = self.bytes.split_at(at);
+        let (own, after): (&[u8], &[u8]) = match self.flags & HEADERS {
+            0 => (b"", rest),
+            _ => {
+                let length = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+                (&rest[4..4 + length], &rest[4 + length..])
+            }
+        };
+        let bytes = [before, &long(&[entries, own].concat()), after].concat();
+        (bytes.len() <= FRAME_MAX - 36).then_some(Self { what: self.what, flags: self.flags | HEADERS, bytes })
+    }
+}
+
 impl RawPublisher {
     pub(crate) async fn connect(vhost: &Vhost) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", vhost.port())).await.expect("RabbitMQ listens");
