@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::fault_log::FaultLog;
 use crate::queue::rabbit::link::Link;
 use crate::queue::rabbit::{RabbitSettings, fault};
 
+/// Time between the discovery and the repair. A quorum queue that is declared while RabbitMQ 3.10 still removes the one
+/// that had its name confirms a publish and loses it.
+const REMOVED_WITHIN: Duration = Duration::from_millis(300);
 /// Minimum interval between two repairs.
 const REPAIR_INTERVAL: Duration = Duration::from_millis(500);
 /// A routing key counts as unroutable for so long after the last publish that no queue got. Nothing but a publish can find
@@ -45,6 +48,7 @@ impl Repairs {
         if self.number() != before {
             return Ok(());
         }
+        sleep(REMOVED_WITHIN).await;
         if let Some(last) = *last {
             sleep_until(last + REPAIR_INTERVAL).await;
         }
