@@ -1,5 +1,6 @@
 //! The limit of open file descriptors: raised at start, refused if it is too low, and no fault of WeChat's.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use quicklogin::simulator::Step;
@@ -29,6 +30,14 @@ fn set_soft_limit(process: &Process, soft: impl FnOnce(libc::rlimit) -> u64) {
     assert_eq!(failed, 0, "the process is ours");
 }
 
+/// The limit below which a process has so many numbers of descriptors left.
+fn limit_that_leaves(free: u64, process: &Process) -> u64 {
+    let folder = std::fs::read_dir(format!("/proc/{}/fd", process.id())).expect("it runs");
+    let open: BTreeSet<u64> = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let is_left = |limit: u64| limit - open.range(..limit).count() as u64 == free;
+    (0..).find(|limit| is_left(*limit)).expect("numbers have no end")
+}
+
 #[tokio::test]
 async fn a_soft_limit_is_raised_and_a_hard_limit_that_is_too_low_is_an_error_at_start() {
     let line = Line::start("worker.slots = 256").await;
@@ -49,8 +58,7 @@ async fn a_soft_limit_is_raised_and_a_hard_limit_that_is_too_low_is_an_error_at_
 async fn a_worker_out_of_descriptors_does_not_take_wechat_for_away() {
     let line = Line::start("login.patience_s = 60").await;
     let worker = line.worker();
-    let open = std::fs::read_dir(format!("/proc/{}/fd", worker.id())).expect("it runs").count() as u64;
-    set_soft_limit(&worker, |_| open + 4);
+    set_soft_limit(&worker, |_| limit_that_leaves(4, &worker));
     let taps = line.taps(60, &[Step::normal().late_ms(100)]);
     line.publish_all(&taps).await;
     eventually("it says what it lacks", async || worker.said().contains("out of file descriptors")).await;
