@@ -24,7 +24,7 @@ const SUCCEEDED: &str = "succeeded";
 /// Nearly each answer.
 const PHONE: &str = "phone";
 /// Every kind of answer to an exchange.
-const ANSWERS: [&str; 7] = [PHONE, "refused", "unreachable", "busy", "throttled", "unheard", "unreadable"];
+const ANSWERS: [&str; 8] = [PHONE, "refused", "unreachable", "local", "busy", "throttled", "unheard", "unreadable"];
 /// The statuses that a submission is answered with.
 const SUBMIT_STATUSES: [u16; 8] = [202, 400, 409, 413, 415, 422, 429, 503];
 /// Every kind of push, with what may come of it.
