@@ -124,6 +124,7 @@ mod tests {
             (format!("{SECRET}\u{feff}").into(), "visible ASCII"),
             (format!("01\u{2060}{SECRET}").into(), "visible ASCII"),
             (format!("{SECRET}\u{7f}").into(), "visible ASCII"),
+            (format!("\"{SECRET}\"").into(), "quotes"),
             ("密钥".into(), "visible ASCII"),
             (utf_16([0xff, 0xfe]), "UTF-16"),
             (utf_16([0xfe, 0xff]), "UTF-16"),
