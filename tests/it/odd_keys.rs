@@ -20,6 +20,7 @@ async fn keys_that_hold_something_else_delay_no_login_for_ever() {
         ("claim", &["SET", "KEY", "garbage"]),
         ("claim", &["SET", "KEY", ""]),
         ("claim", &["SET", "KEY", "1 0 60000 somebody"]),
+        ("claim", &["SET", "KEY", "1 0 60000 somebody", "EX", "86400"]),
         ("claim", &["SET", "KEY", "99999999999999999999999999999999 0 60000 somebody"]),
         ("result", &["RPUSH", "KEY", "x"]),
         ("result", &["HSET", "KEY", "x", "y"]),

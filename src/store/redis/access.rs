@@ -56,7 +56,10 @@ impl Redis {
                     .into(),
             ));
         }
-        spread?;
+        spread.map_err(|StoreAway(why)| match why.starts_with("NOPERM") {
+            true => StoreAway(format!("Redis refuses GET or MGET on keys {}:{}:*: {why}", self.prefix, key::RESULT)),
+            false => StoreAway(why),
+        })?;
         outside?;
         in_scripts?;
         together

@@ -27,8 +27,8 @@ if type(claim) == 'string' then
   asked, unheard, earlier, owner = string.match(claim, words)
   if asked and #asked < 10 and #earlier < 13 then
     local ends = redis.call('PTTL', KEYS[2])
-    if ends == -1 then
-      -- It would be held for ever. Its owner may be asking, and has one lease from now.
+    if ends == -1 or ends > 2 * ARGV[2] then
+      -- It would be held for ever, or longer than any claim is. Its owner may be asking, and has one lease from now.
       ends = ARGV[2] - outlives + earlier
       redis.call('SET', KEYS[2], claim, 'PX', ends)
     end
