@@ -9,7 +9,7 @@ const OUT_OF_DESCRIPTORS: &str = "out of file descriptors";
 
 /// Texts of errors of the system, TLS, RabbitMQ and Redis, and what to do; the first that is found counts. The libraries
 /// wrap these errors in types of their own, but keep the texts.
-const HINTS: [(&[&str], &str); 19] = [
+const HINTS: [(&[&str], &str); 20] = [
     (
         &["(os error 24)", "(os error 23)", OUT_OF_DESCRIPTORS],
         "raise the limit of open files (LimitNOFILE= of systemd, --ulimit nofile of Docker, ulimit -n)",
@@ -24,8 +24,9 @@ const HINTS: [(&[&str], &str); 19] = [
         "check user and password in the URL; RabbitMQ accepts the user guest from its own machine only",
     ),
     (&["WRONGPASS", "NOAUTH", "AuthenticationFailed"], "check user and password in the URL"),
+    (&["NOPERM"], "grant the Redis user the commands and keys that README.md lists (ACL SETUSER)"),
     (
-        &["ACCESS_REFUSED", "NOPERM"],
+        &["ACCESS_REFUSED"],
         "the user lacks a permission; in RabbitMQ grant configure, write and read (rabbitmqctl set_permissions), or declare the queues yourself and set rabbitmq.declare = false",
     ),
     (&["NOT_FOUND"], "declare it, or set rabbitmq.declare = true"),

@@ -95,6 +95,8 @@ struct Inner {
     platforms: Vec<MessageKeys>,
     /// Anyone can send unsigned pushes, and they must not fill the log; but the operator has to see a wrong message_token.
     unsigned_pushes: FaultLog,
+    /// Publishes that RabbitMQ did not take.
+    publish_faults: FaultLog,
     taken_pushes: events::TakenPushes,
     waiting: Waiting,
     meters: Meters,
@@ -156,6 +158,7 @@ fn router(parts: Parts, tracker: &TaskTracker, stop: CancellationToken) -> Route
         keys,
         platforms,
         unsigned_pushes: FaultLog::default(),
+        publish_faults: FaultLog::default(),
         taken_pushes,
         waiting,
         meters,

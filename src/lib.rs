@@ -23,7 +23,7 @@
 //! * [`fleet`], what each worker says of itself in the store;
 //! * the faces: [`http`], [`ops`], [`oversight`] (periodic checks of Redis and the clock),
 //!   [`gateway`], and [`simulator`], a WeChat on this machine;
-//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], `fd_limit`, [`commands`].
+//! * the program, for the binary only: [`config`], [`telemetry`], [`shutdown`], [`commands`].
 
 pub mod backend;
 pub mod backoff;

@@ -36,6 +36,10 @@ pub fn is_harmful(character: char) -> bool {
 
 impl<W: Write> Write for Printable<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly all text is visible ASCII, which a pass over its bytes finds out.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         let mut rest = text;
         while let Some(at) = rest.find(is_harmful) {
             let (safe, from) = rest.split_at(at);

@@ -229,7 +229,7 @@ impl Process {
             }
             Err(error) => warn!(
                 %address, %error,
-                "ops.listen is taken: this process has no /readyz and no /metrics there; give it an address of its own"
+                "ops.listen cannot be listened on: /livez, /readyz and /metrics are not served there; give it another address"
             ),
         }
     }

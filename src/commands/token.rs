@@ -15,6 +15,7 @@ use crate::commands::CommandError;
 use crate::commands::assemble::Process;
 use crate::commands::output::print;
 use crate::config::PlatformEntry;
+use crate::connect_fault;
 use crate::login::AppId;
 use crate::secret::Secret;
 use crate::store::{Store, StoreAway};
@@ -188,7 +189,7 @@ fn no_token(app: &KnownApp, fault: &TokenFault) -> CommandError {
 }
 
 fn store_away(away: &StoreAway) -> CommandError {
-    CommandError::at_run_time(away.to_string()).with_hint("is Redis running at redis.url, and does it take writes?")
+    CommandError::at_run_time(away.to_string()).with_hint(connect_fault::hint(away.why()))
 }
 
 fn refused(appid: &str, errcode: i64, errmsg: &str) -> CommandError {

@@ -125,7 +125,7 @@ pub(super) async fn confirm(
     }
     match confirmation.answer(&gateway.0.platforms, clock::now_ms() / 1000) {
         Ok((platform, echo)) => {
-            info!(%platform, "WeChat has checked the push URL");
+            debug!(%platform, "WeChat has checked the push URL");
             ([(header::X_CONTENT_TYPE_OPTIONS, "nosniff")], echo).into_response()
         }
         Err(bad) => gateway.refuse("", bad).into_problem().into_response(),

@@ -161,7 +161,15 @@ impl Gateway {
             Bound::OtherSubject => return Err(other_openid()),
         };
         let request_id = &request.request_id;
-        queue.publish(&request, traceparent).await.map_err(|fault| refused(&fault).about(request_id))?;
+        if let Err(fault) = queue.publish(&request, traceparent).await {
+            let why = fault.to_string();
+            match self.0.publish_faults.failed(&why) {
+                Some(suppressed) => warn!(%request_id, why, suppressed, "a login request was not published"),
+                None => debug!(%request_id, why, "a login request was not published"),
+            }
+            return Err(refused(&fault).about(request_id));
+        }
+        self.0.publish_faults.ended();
         if let Err(fault) = store.mark_accepted(request_id, code_life + RESULT_COMES_WITHIN).await {
             warn!(%request_id, %fault, "published, but not marked: the same code may be published again");
         }
@@ -237,7 +245,6 @@ fn accepted(Submitted { request_id, repeated }: Submitted) -> Response {
 }
 
 fn refused(fault: &PublishFault) -> Problem {
-    warn!(%fault, "a login request was not taken");
     let detail = match fault {
         PublishFault::Full => "the queue is full; nothing was published",
         PublishFault::Away(_) => "the queue is away; submit the same code again",

@@ -28,7 +28,7 @@ use link::Borrowed;
 pub use link::{BadStoreUrl, RedisSettings};
 use script::{Call, Script};
 
-use crate::login::RequestId;
+use crate::login::{RequestId, ResultBody};
 use crate::store::{Bound, Claim, Claimed, CodeDigest, FinishedResult, Recorded, Reserved, StoreAway, Unclaimed};
 
 /// How long the key stays that readiness is tried with.
@@ -193,7 +193,15 @@ impl Redis {
 
     pub(super) async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
         let keys: Vec<_> = ids.iter().map(|id| self.key(key::RESULT, id.as_str())).collect();
-        Ok(self.get_all(&keys).await?.into_iter().map(|json| json.map(Bytes::from)).collect())
+        let is_result = |json: &Vec<u8>| {
+            let is_result = serde_json::from_slice::<ResultBody>(json).is_ok();
+            if !is_result {
+                self.complain_of(key::RESULT);
+            }
+            is_result
+        };
+        let found = self.get_all(&keys).await?;
+        Ok(found.into_iter().map(|json| json.filter(is_result).map(Bytes::from)).collect())
     }
 
     /// What is in these keys, in order; nothing for one that holds no text. In one command, unless keys may be apart or

@@ -59,6 +59,9 @@ pub fn check_secret(text: &str) -> Result<(), &'static str> {
     if text.contains(char::is_whitespace) {
         return Err("has white space in it");
     }
+    if text.starts_with(['"', '\'', '`']) {
+        return Err("stands in quotes: leave them out");
+    }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("has a character that is not visible ASCII, such as a zero-width space");
     }

@@ -189,6 +189,12 @@ impl<'a> Response<'a> {
         Ok(TokenGrant { access_token: token.into(), expires_in_s })
     }
 
+    /// The phone number of an object inside, as in the envelope of a proxy: `{"errcode":0,"data":{"phone_info":…}}`.
+    fn phone_inside(&self) -> Option<PhoneInfo> {
+        let inside = Object::find(&Plain::of(&self.heard.text).bytes, &["phone_info"])?;
+        phone::read(&inside).ok().filter(|_| inside.whole)
+    }
+
     fn secret(&self, name: &str) -> Option<String> {
         let texts = self.object.all(name).filter_map(Json::text);
         texts.map(|text| text.trim().to_owned()).find(|text| !text.is_empty())
@@ -218,7 +224,7 @@ fn read_phone_leniently(heard: &Heard, sent: &[&str]) -> Result<Reply, Fault> {
     match (phone::read(&response.object), refusal) {
         (Ok(phone), _) => Ok(Reply::Phone(phone)),
         (Err(_), Some(refusal)) => Ok(Reply::Refused(refusal)),
-        (Err(problem), None) => Err(response.fault(&problem)),
+        (Err(problem), None) => response.phone_inside().map(Reply::Phone).ok_or_else(|| response.fault(&problem)),
     }
 }
 

@@ -14,15 +14,16 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::fault_log::FaultLog;
 use crate::login::{RequestId, ResultBody, Status, UnixMs};
-use crate::queue::{Consumer, Delivery, Settlement};
+use crate::queue::{Consumer, Delivery, HeldResult, Proof, Settlement};
 use crate::store::{Claimed, FinishedResult, Recorded};
 use crate::worker::outbox::{MAX_RESULT_BYTES, NoKey};
 use crate::worker::{Stop, Worker};
 
 /// Pauses while the store is away.
 const STORE_AWAY: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
-/// Pause before a result goes back whose AppSecret cannot be read: another worker may have it, or the file comes back.
-const SECRET_AWAY: Duration = Duration::from_secs(2);
+/// Pause before a result goes back to the end of the queue that this worker has no key for: another worker may have it, or
+/// the file of the AppSecret comes back.
+const KEY_AWAY: Duration = Duration::from_millis(100);
 /// The last acks have so long to leave.
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 /// How far the clock of the worker that finished a result may be ahead of ours.
@@ -31,7 +32,7 @@ const CLOCKS_DIFFER: UnixMs = 60_000;
 const TOO_LONG: &str = "the result is longer than 8 KiB";
 const NOT_A_RESULT: &str = "not a result";
 const UNAUTHENTICATED: &str = "the result is not authenticated";
-const NO_KEY: &str = "there is no key for results of this app";
+const NO_APP: &str = "the result names no app";
 const WRONG_MAC: &str = "the result was changed, or authenticated with another key";
 const TOO_OLD: &str = "the result is older than result.ttl_s";
 const IN_FUTURE: &str = "the result is from the future";
@@ -58,7 +59,7 @@ enum Refused {
 pub async fn record_handed_over(worker: Worker, mut consumer: Consumer, stop: &Stop) {
     let warnings = FaultLog::default();
     while let Some(mut delivery) = consumer.next().await {
-        let writing = worker.write_for_another(&delivery);
+        let writing = worker.write_for_another(&delivery, &warnings);
         let settlement = stop.soft.run_until_cancelled(writing).await.unwrap_or(Settlement::Requeue);
         if let Settlement::Dead { reason } = settlement {
             warn_of_refused(&warnings, &delivery, reason);
@@ -72,14 +73,15 @@ pub async fn record_handed_over(worker: Worker, mut consumer: Consumer, stop: &S
 }
 
 impl Worker {
-    async fn write_for_another(&self, delivery: &Delivery) -> Settlement {
+    async fn write_for_another(&self, delivery: &Delivery, warnings: &FaultLog) -> Settlement {
         let Authentic { request_id, claimed, succeeded, finished_at } = match self.authentic(delivery) {
             Ok(authentic) => authentic,
             Err(Refused::ForGood(reason)) => return Settlement::Dead { reason },
             Err(Refused::Undecided(why)) => {
-                warn!(%why, "a result that was handed over waits for its key");
-                sleep(SECRET_AWAY).await;
-                return Settlement::Requeue;
+                if let Some(suppressed) = warnings.failed(&why.to_string()) {
+                    warn!(%why, suppressed, "a result that was handed over waits for its key, for result.ttl_s at most");
+                }
+                return self.put_off(delivery).await;
             }
         };
         let json = Bytes::copy_from_slice(&delivery.body);
@@ -104,6 +106,18 @@ impl Worker {
         }
     }
 
+    /// To the end of the queue: RabbitMQ would deliver one that is requeued before all others, which could then not be
+    /// written.
+    async fn put_off(&self, delivery: &Delivery) -> Settlement {
+        sleep(KEY_AWAY).await;
+        let body: Option<ResultBody> = serde_json::from_slice(&delivery.body).ok();
+        let (Some(body), Some(proof)) = (body, delivery.proof.as_deref()) else { return Settlement::Requeue };
+        let Proof { owner, mac } = proof.clone();
+        let json = Bytes::copy_from_slice(&delivery.body);
+        let held = HeldResult { request_id: body.request_id, owner, mac, json };
+        if self.0.queue.hand_over(&held).await.is_ok() { Settlement::Ack } else { Settlement::Requeue }
+    }
+
     /// Everything that is asked of a result before it is written. Cheap checks first; nothing of a result that is not
     /// authenticated has any effect.
     fn authentic(&self, delivery: &Delivery) -> Result<Authentic, Refused> {
@@ -114,10 +128,9 @@ impl Worker {
         let body: ResultBody = serde_json::from_slice(json).map_err(|_| Refused::ForGood(NOT_A_RESULT))?;
         let proof = delivery.proof.as_ref().ok_or(Refused::ForGood(UNAUTHENTICATED))?;
         self.ttl_left(body.finished_at).map_err(Refused::ForGood)?;
-        let key = self.outbox_key(body.appid.as_ref()).map_err(|why| match why {
-            NoKey::None => Refused::ForGood(NO_KEY),
-            NoKey::Unreadable(_) => Refused::Undecided(why),
-        })?;
+        let appid = body.appid.as_ref().ok_or(Refused::ForGood(NO_APP))?;
+        // Another worker may serve the app.
+        let key = self.outbox_key(Some(appid)).map_err(Refused::Undecided)?;
         if proof.owner.is_empty() || !key.verifies(&proof.mac, &body.request_id, &proof.owner, json) {
             return Err(Refused::ForGood(WRONG_MAC));
         }

@@ -143,13 +143,12 @@ async fn a_result_that_no_worker_has_authenticated_is_never_served() {
     let proof = headers(OWNER, &mac);
     let (nothing, changed) =
         ("the result is not authenticated", "the result was changed, or authenticated with another key");
-    let no_key = "there is no key for results of this app";
+    let no_app = "the result names no app";
     let mut number = proof.clone();
     number.insert("x-quicklogin-mac".into(), AMQPValue::LongLongInt(7));
     let other_number = with(&body, &json!({"phone_info": {"phoneNumber": "13800000000"}}));
     let other_id = with(&body, &json!({"request_id": "forged-2"}));
     let no_owner = headers("", &key.sign(&id("forged-1"), "", &text));
-    let sister = with(&body, &json!({"appid": SISTER}));
     stranger
         .all_refused(vec![
             (nothing, text.clone(), FieldTable::default()),
@@ -167,8 +166,7 @@ async fn a_result_that_no_worker_has_authenticated_is_never_served() {
             (changed, other_number.to_string().into(), proof.clone()),
             (changed, other_id.to_string().into(), proof.clone()),
             (changed, format!("{body} ").into(), proof.clone()),
-            (no_key, sister.to_string().into(), signed(&of_secret(SISTER), &sister)),
-            (no_key, without(&body, "appid").to_string().into(), signed(&key, &without(&body, "appid"))),
+            (no_app, without(&body, "appid").to_string().into(), signed(&key, &without(&body, "appid"))),
         ])
         .await;
     stranger.a_good_one_is_written(&key, &body).await;
@@ -299,6 +297,19 @@ async fn what_was_refused_as_a_result_is_not_replayed_as_a_login() {
     let shown = site.run(&["dead", "show", "--position", "3"]).stdout;
     let mac = of_secret(APP).sign(&id("a"), OWNER, b"b");
     assert!(shown.contains("from the result outbox") && !shown.contains(&mac), "{shown}");
+}
+
+#[tokio::test]
+async fn results_of_an_app_that_this_worker_does_not_serve_wait_behind_the_others() {
+    let fleet = Plan::on(Ground::RabbitAndRedis).start().await;
+    let stranger = Stranger::of(&fleet).await;
+    let of_sister = with(&success(), &json!({"appid": SISTER, "request_id": "of-sister"}));
+    for _ in 0..20 {
+        stranger.publish(of_sister.to_string().as_bytes(), signed(&of_secret(SISTER), &of_sister)).await;
+    }
+    stranger.a_good_one_is_written(&of_secret(APP), &success()).await;
+    let depths = Broker::shared().queue_depths(fleet.vhost());
+    assert_eq!((depths[RESULTS].ready + depths[RESULTS].unacked, depths[DEAD].ready), (20, 0), "another may serve it");
 }
 
 #[tokio::test]

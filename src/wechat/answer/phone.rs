@@ -53,9 +53,12 @@ fn read_info(info: &Object) -> Result<PhoneInfo, String> {
     let pure_phone_number = pures.usable.take();
     let phone_number = match (numbers.usable.take(), numbers.unusable, &pure_phone_number) {
         (Some(number), ..) => number,
-        (None, Some(length), _) => return Err(not_a_number("phoneNumber", length)),
-        (None, None, Some(pure)) => with_country_code(pure, country_code.as_deref()),
-        (None, None, None) => match pures.unusable {
+        // What has no digit, such as a dash, stands for none.
+        (None, Some(length), pure) if numbers.has_digits || pure.is_none() => {
+            return Err(not_a_number("phoneNumber", length));
+        }
+        (None, _, Some(pure)) => with_country_code(pure, country_code.as_deref()),
+        (None, _, None) => match pures.unusable {
             Some(length) => return Err(not_a_number("purePhoneNumber", length)),
             None => return Err("the phone number is empty".to_owned()),
         },
@@ -67,16 +70,19 @@ fn read_info(info: &Object) -> Result<PhoneInfo, String> {
 struct Found {
     usable: Option<String>,
     unusable: Option<usize>,
+    /// Whether what is unusable has a digit.
+    has_digits: bool,
 }
 
 impl Found {
     fn of(info: &Object, name: &str) -> Self {
-        let mut found = Self { usable: None, unusable: None };
+        let mut found = Self { usable: None, unusable: None, has_digits: false };
         for text in texts(info, name) {
             if is_phone_number(&text) {
-                return Self { usable: Some(text), unusable: None };
+                return Self { usable: Some(text), unusable: None, has_digits: true };
             }
             found.unusable = found.unusable.or(Some(text.chars().count()));
+            found.has_digits |= text.bytes().any(|byte| byte.is_ascii_digit());
         }
         found
     }
@@ -101,10 +107,10 @@ fn is_country_code(text: &str) -> bool {
 
 /// As WeChat writes a `phoneNumber`: one from abroad carries its country code.
 fn with_country_code(pure: &str, country_code: Option<&str>) -> String {
-    match country_code.map(|code| code.trim_start_matches('+')) {
-        Some(abroad) if abroad != "86" && !pure.starts_with('+') => format!("+{abroad}{pure}"),
-        _ => pure.to_owned(),
-    }
+    let code: String = country_code.unwrap_or_default().chars().filter(|c| !matches!(c, '+' | ' ' | '-')).collect();
+    let code = code.trim_start_matches('0');
+    let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit());
+    if is_code && code != "86" && !pure.starts_with('+') { format!("+{code}{pure}") } else { pure.to_owned() }
 }
 
 /// None: there is none, or nothing of it can be used.

@@ -3,7 +3,7 @@
 //! A publisher may put any bytes into a header table, and RabbitMQ delivers them. lapin reads only header names in UTF-8,
 //! and its parser is recursive: a table nested some thousand levels deep overflows the stack of its thread.
 
-use crate::queue::rabbit::envelope::{DEAD_AT, DELIVERIES, OWNER, REASON, TAKEN_BACK, WORKER};
+use crate::queue::rabbit::envelope::{DEAD_AT, DELIVERIES, MAC, OWNER, QUEUE, REASON, TAKEN_BACK, WORKER};
 use crate::queue::rabbit::letter::DEATH;
 
 /// The maximum nesting of tables and arrays. What lies deeper is handed on as bytes.
@@ -12,7 +12,7 @@ pub(super) const DEEPEST: usize = 32;
 /// a table of empty values.
 pub(super) const VALUES_MOST: usize = 4096;
 /// The headers that quicklogin reads, in the order in which they are kept if not all fit.
-const NEEDED: [&str; 8] = [TAKEN_BACK, OWNER, REASON, DEAD_AT, DELIVERIES, WORKER, "traceparent", DEATH];
+const NEEDED: [&str; 10] = [TAKEN_BACK, OWNER, MAC, QUEUE, REASON, DEAD_AT, DELIVERIES, WORKER, "traceparent", DEATH];
 
 /// Reads bytes from the front; `None` means that there are too few.
 #[derive(Clone, Copy)]
