@@ -3,6 +3,8 @@
 //! Invisible characters go first, since one of them inside a secret would hide it from the search. A secret is also found
 //! when blanks or percent-encoding are in it, in another case, and if only a part of it is there.
 
+use crate::printable::is_harmful;
+
 /// The longest text that is kept, in characters.
 const KEPT_MOST: usize = 300;
 /// The longest text that is searched for secrets, in characters. What is behind that is dropped.
@@ -32,20 +34,13 @@ pub(super) fn visible(text: &str) -> impl Iterator<Item = char> {
     without.map(|c| if c.is_whitespace() { ' ' } else { c })
 }
 
-/// Control characters, and what Unicode calls format characters (bidirectional controls, zero-width ones, tags), with
-/// what else shows nothing: line separators, fillers, variation selectors, private use.
+/// What is harmful to look at, and what else shows nothing: fillers, variation selectors, private use.
 pub(super) fn is_invisible(c: char) -> bool {
-    if c.is_ascii() {
-        return c.is_ascii_control();
-    }
-    c.is_control()
+    is_harmful(c)
         || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
-            | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-            | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}')
+            '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
+            | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+            | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}')
 }
 
 /// A text, and beside it the same without blanks and percent-encoding: what is found there is redacted here.
@@ -76,9 +71,15 @@ impl Letters {
             return;
         }
         let part = secret.len().min(PART);
+        // By first letter: nearly no place of the text needs to be compared with more than a few places of the secret.
+        let mut starts: Vec<usize> = (0..=secret.len() - part).collect();
+        starts.sort_unstable_by_key(|start| secret[*start]);
         let mut from = 0;
         while from + part <= self.plain.len() {
-            let found = (0..=secret.len() - part).map(|start| self.common(from, &secret[start..])).max();
+            let letter = self.plain[from].0;
+            let first = starts.partition_point(|start| secret[*start] < letter);
+            let same = starts[first..].iter().take_while(|start| secret[**start] == letter);
+            let found = same.map(|start| self.common(from, &secret[*start..])).max();
             match found.filter(|length| *length >= part) {
                 Some(length) => {
                     let (first, last) = (self.plain[from].1, self.plain[from + length - 1].2);
