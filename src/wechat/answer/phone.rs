@@ -53,12 +53,9 @@ fn read_info(info: &Object) -> Result<PhoneInfo, String> {
     let pure_phone_number = pures.usable.take();
     let phone_number = match (numbers.usable.take(), numbers.unusable, &pure_phone_number) {
         (Some(number), ..) => number,
-        // What has no digit, such as a dash, stands for none.
-        (None, Some(length), pure) if numbers.has_digits || pure.is_none() => {
-            return Err(not_a_number("phoneNumber", length));
-        }
-        (None, _, Some(pure)) => with_country_code(pure, country_code.as_deref()),
-        (None, _, None) => match pures.unusable {
+        (None, Some(length), _) => return Err(not_a_number("phoneNumber", length)),
+        (None, None, Some(pure)) => with_country_code(pure, country_code.as_deref()),
+        (None, None, None) => match pures.unusable {
             Some(length) => return Err(not_a_number("purePhoneNumber", length)),
             None => return Err("the phone number is empty".to_owned()),
         },
@@ -70,19 +67,16 @@ fn read_info(info: &Object) -> Result<PhoneInfo, String> {
 struct Found {
     usable: Option<String>,
     unusable: Option<usize>,
-    /// Whether what is unusable has a digit.
-    has_digits: bool,
 }
 
 impl Found {
     fn of(info: &Object, name: &str) -> Self {
-        let mut found = Self { usable: None, unusable: None, has_digits: false };
+        let mut found = Self { usable: None, unusable: None };
         for text in texts(info, name) {
             if is_phone_number(&text) {
-                return Self { usable: Some(text), unusable: None, has_digits: true };
+                return Self { usable: Some(text), unusable: None };
             }
             found.unusable = found.unusable.or(Some(text.chars().count()));
-            found.has_digits |= text.bytes().any(|byte| byte.is_ascii_digit());
         }
         found
     }
