@@ -28,7 +28,7 @@ use link::Borrowed;
 pub use link::{BadStoreUrl, RedisSettings};
 use script::{Call, Script};
 
-use crate::login::{RequestId, ResultBody};
+use crate::login::{RequestId, Status};
 use crate::store::{Bound, Claim, Claimed, CodeDigest, FinishedResult, Recorded, Reserved, StoreAway, Unclaimed};
 
 /// How long the key stays that readiness is tried with.
@@ -59,6 +59,13 @@ struct Scripts {
     keep_ticket: Script,
     note_worker: Script,
     probe: Script,
+}
+
+/// What every result has.
+#[derive(serde::Deserialize)]
+struct Concluded {
+    #[serde(rename = "status")]
+    _status: Status,
 }
 
 impl Redis {
@@ -194,7 +201,8 @@ impl Redis {
     pub(super) async fn results(&self, ids: &[RequestId]) -> Result<Vec<Option<Bytes>>, StoreAway> {
         let keys: Vec<_> = ids.iter().map(|id| self.key(key::RESULT, id.as_str())).collect();
         let is_result = |json: &Vec<u8>| {
-            let is_result = serde_json::from_slice::<ResultBody>(json).is_ok();
+            // As the scripts judge it.
+            let is_result = serde_json::from_slice::<Concluded>(json).is_ok();
             if !is_result {
                 self.complain_of(key::RESULT);
             }

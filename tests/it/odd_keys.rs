@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::fleet::{APP, Ground, Plan, SECRET, eventually, request};
-use crate::support::program::{Servers, Site, app, get, post};
+use crate::support::program::{Servers, Site, app, get, post, status};
 
 #[tokio::test]
 async fn keys_that_hold_something_else_delay_no_login_for_ever() {
@@ -48,6 +48,18 @@ async fn keys_that_hold_something_else_delay_no_login_for_ever() {
         .await;
         let claim = format!("quicklogin:claim:{{{}}}", request.request_id);
         assert!(fleet.redis().keys(&claim).is_empty(), "{kind}: {set}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_result_is_not_served_as_one() {
+    let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndRedis) }.start().await;
+    let request = request(&fleet.tap().code);
+    let key = format!("quicklogin:result:{{{}}}", request.request_id);
+    let poll = format!("{}/v1/logins/{}", fleet.url, request.request_id);
+    for garbage in ["garbage", "[]", "7", "{}", r#"{"status":"done"}"#] {
+        fleet.redis().cli(&["SET", &key, garbage]);
+        assert_ne!(status(&poll).await, 200, "{garbage}");
     }
 }
 
