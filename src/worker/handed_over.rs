@@ -32,7 +32,7 @@ const CLOCKS_DIFFER: UnixMs = 60_000;
 const TOO_LONG: &str = "the result is longer than 8 KiB";
 const NOT_A_RESULT: &str = "not a result";
 const UNAUTHENTICATED: &str = "the result is not authenticated";
-const NO_APP: &str = "the result names no app";
+const NO_APP: &str = "there is no key for a result without an app";
 const WRONG_MAC: &str = "the result was changed, or authenticated with another key";
 const TOO_OLD: &str = "the result is older than result.ttl_s";
 const IN_FUTURE: &str = "the result is from the future";
@@ -128,9 +128,11 @@ impl Worker {
         let body: ResultBody = serde_json::from_slice(json).map_err(|_| Refused::ForGood(NOT_A_RESULT))?;
         let proof = delivery.proof.as_ref().ok_or(Refused::ForGood(UNAUTHENTICATED))?;
         self.ttl_left(body.finished_at).map_err(Refused::ForGood)?;
-        let appid = body.appid.as_ref().ok_or(Refused::ForGood(NO_APP))?;
-        // Another worker may serve the app.
-        let key = self.outbox_key(Some(appid)).map_err(Refused::Undecided)?;
+        let key = self.outbox_key(body.appid.as_ref()).map_err(|why| match (&why, &body.appid) {
+            (NoKey::None, None) => Refused::ForGood(NO_APP),
+            // Another worker may serve the app.
+            _ => Refused::Undecided(why),
+        })?;
         if proof.owner.is_empty() || !key.verifies(&proof.mac, &body.request_id, &proof.owner, json) {
             return Err(Refused::ForGood(WRONG_MAC));
         }

@@ -143,7 +143,7 @@ async fn a_result_that_no_worker_has_authenticated_is_never_served() {
     let proof = headers(OWNER, &mac);
     let (nothing, changed) =
         ("the result is not authenticated", "the result was changed, or authenticated with another key");
-    let no_app = "the result names no app";
+    let no_app = "there is no key for a result without an app";
     let mut number = proof.clone();
     number.insert("x-quicklogin-mac".into(), AMQPValue::LongLongInt(7));
     let other_number = with(&body, &json!({"phone_info": {"phoneNumber": "13800000000"}}));
