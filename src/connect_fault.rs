@@ -24,7 +24,7 @@ const HINTS: [(&[&str], &str); 20] = [
         "check user and password in the URL; RabbitMQ accepts the user guest from its own machine only",
     ),
     (&["WRONGPASS", "NOAUTH", "AuthenticationFailed"], "check user and password in the URL"),
-    (&["NOPERM"], "grant the Redis user the commands and keys that README.md lists (ACL SETUSER)"),
+    (&["NOPERM"], "grant the Redis user the commands and keys that docs/operating.md lists (ACL SETUSER)"),
     (
         &["ACCESS_REFUSED"],
         "the user lacks a permission; in RabbitMQ grant configure, write and read (rabbitmqctl set_permissions), or declare the queues yourself and set rabbitmq.declare = false",

@@ -158,7 +158,7 @@ async fn a_node_of_a_cluster_that_is_named_as_one_redis_is_told_to_be_one() {
     assert!(ready["detail"].as_str().is_some_and(|detail| detail.contains("redis+cluster://")), "{ready}");
 }
 
-/// As the README has them.
+/// As the page on operating has them.
 const LEAST_OF_GATEWAY: &str = "+ping +time +info +config|get +get +mget +set +exists +pttl +pexpire +eval +evalsha";
 const LEAST_OF_WORKER: &str = "+ping +time +info +config|get +get +mget +set +exists +del +pttl +pexpire +eval \
      +evalsha +hget +hmget +hset +zadd +zcard +zcount +zrange +zremrangebyscore";
@@ -171,10 +171,10 @@ fn set_user(servers: &Servers, user: &str, rules: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_least_rights_that_the_readme_names_are_enough_and_each_that_is_missing_is_named() {
-    let readme = include_str!("../../README.md").replace("\\|", "|");
+async fn the_least_rights_that_the_documents_name_are_enough_and_each_that_is_missing_is_named() {
+    let page = include_str!("../../docs/operating.md").replace("\\|", "|");
     for rules in [LEAST_OF_GATEWAY, LEAST_OF_WORKER] {
-        assert!(readme.contains(rules), "{rules}");
+        assert!(page.contains(rules), "{rules}");
     }
     let servers = Servers::start();
     set_user(&servers, "gateway", LEAST_OF_GATEWAY);

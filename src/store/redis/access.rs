@@ -1,5 +1,5 @@
 //! What a process must be allowed to do in Redis, tried on keys that nothing uses: a missing permission is named before a
-//! login meets it. The README has the same as ACL rules.
+//! login meets it. docs/operating.md has the same as ACL rules.
 
 use futures_util::future::try_join_all;
 use redis::{Cmd, RedisError, Value};

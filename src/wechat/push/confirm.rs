@@ -30,8 +30,8 @@ impl Confirmation {
         };
         let (keys, echo) = keys_and_echo?;
         check_fresh(&self.timestamp, now_s)?;
-        // Letters and digits alone: a push that somebody has recorded, with its ticket, must not be decrypted for them.
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        // Letters and digits, mostly: a push that somebody has recorded, with its ticket, must not be decrypted for them.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         let is_fit = (1..=ECHO_CHARS_MOST).contains(&echo.len()) && echo.bytes().all(is_plain);
         is_fit.then_some((&keys.platform, echo)).ok_or(BadPush::NoField("echostr"))
     }

@@ -218,11 +218,20 @@ fn wechats_check_of_a_url_is_answered_with_its_echostr() {
     for bad in ["", "f464b24fc39322e44b38aa78f5edd27bd1441697", &theirs.to_uppercase()] {
         assert_eq!(answer(&query(bad, "", "1"), now_s), Err(BadPush::WrongSignature), "{bad:?}");
     }
+    let sign = |sealed: &str| -> String {
+        let mut texts = [TOKEN, "1714036504", "1514711492", sealed];
+        texts.sort_unstable();
+        let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, texts.concat().as_bytes());
+        sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    for recorded in [ticket_xml().replace([' ', '\n'], ""), r#"{"ComponentVerifyTicket":"ticket@@@secret"}"#.to_owned()]
+    {
+        let sealed = encrypted(padded(framed(recorded.as_bytes(), PLATFORM)));
+        let replayed = query("", &sign(&sealed), &sealed);
+        assert_eq!(answer(&replayed, now_s), Err(BadPush::NoField("echostr")), "a recorded push is not decrypted");
+    }
     let sealed = encrypted(padded(framed(b"4375120948345356249", PLATFORM)));
-    let mut texts = [TOKEN, "1714036504", "1514711492", sealed.as_str()];
-    texts.sort_unstable();
-    let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, texts.concat().as_bytes());
-    let signed: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let signed = sign(&sealed);
     let good = Ok((PLATFORM.to_owned(), "4375120948345356249".to_owned()));
     for echostr in [sealed.clone(), sealed.replace('+', " ")] {
         assert_eq!(answer(&query("", &signed, &echostr), now_s), good, "{echostr}");
