@@ -168,14 +168,15 @@ async fn a_master_that_falls_silent_is_replaced() {
 async fn results_are_read_from_many_slots_at_once() {
     let fleet = Plan { workers: 0, ..Plan::on(Ground::RabbitAndCluster) }.start().await;
     let ids: Vec<_> = (0..300).map(|n| id(&format!("r-{n}"))).collect();
+    let json = |id: &RequestId| format!(r#"{{"request_id":"{id}","status":"succeeded"}}"#);
     for id in ids.iter().step_by(2) {
         let Ok(Claim::Mine(claimed)) = fleet.store.claim(id, "o", LEASE, LEASE).await else { panic!("{id} is free") };
-        let result = FinishedResult { json: id.to_string().into(), succeeded: true, ttl: LEASE * 4 };
+        let result = FinishedResult { json: json(id).into(), succeeded: true, ttl: LEASE * 4 };
         assert_eq!(fleet.store.record(id, &claimed, &result).await, Ok(Recorded::Written));
     }
     let found = fleet.store.results(&ids).await.expect("the store answers");
     let found: Vec<_> = found.into_iter().map(|json| json.map(|json| json.to_vec())).collect();
-    let expected = ids.iter().enumerate().map(|(n, id)| (n % 2 == 0).then(|| id.to_string().into_bytes()));
+    let expected = ids.iter().enumerate().map(|(n, id)| (n % 2 == 0).then(|| json(id).into_bytes()));
     assert_eq!(found, expected.collect::<Vec<_>>());
     assert_eq!(fleet.store.results(&[]).await, Ok(vec![]));
 }
